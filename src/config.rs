@@ -1,0 +1,410 @@
+//! One YAML file says how this appliance is; every key has a default but the four that cannot have one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::model::{Login, RepoName};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Apps live under `*.<domain>`, and the wildcard certificate is for it.
+    pub domain: String,
+    /// Database, logs, workspaces.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    pub forge: Forge,
+    #[serde(default)]
+    pub web: Web,
+    #[serde(default)]
+    pub runner: Runner,
+    #[serde(default)]
+    pub proxy: Proxy,
+    #[serde(default)]
+    pub report: Report,
+    #[serde(default)]
+    pub logs: Logs,
+}
+
+/// The Gitea or Forgejo that the recipes live on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forge {
+    /// Base address, sub-path included: `https://git.example.org`.
+    pub url: String,
+    pub organisation: Login,
+    /// File with the bot's token: `write:issue`, `write:repository`, `read:organization`.
+    pub token_file: PathBuf,
+    /// People who may ask though they are no members.
+    #[serde(default)]
+    pub allow: Vec<Login>,
+    #[serde(default)]
+    pub enrol: Enrol,
+    #[serde(default)]
+    pub poll: Poll,
+    /// Without it there is no `/hook`.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
+    /// How the commit status is called.
+    #[serde(default = "default_context")]
+    pub status_context: String,
+}
+
+/// Which repositories are tested.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrol {
+    /// Only repositories with this topic.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// Only these.
+    #[serde(default)]
+    pub repositories: Vec<RepoName>,
+    /// Never these.
+    #[serde(default)]
+    pub except: Vec<RepoName>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Poll {
+    /// Between two looks; each one up to a tenth earlier or later.
+    #[serde(with = "span")]
+    pub interval: Duration,
+    /// Looked at again each time, for what arrived late or in the same second.
+    #[serde(with = "span")]
+    pub overlap: Duration,
+    /// Between two looks at every repository.
+    #[serde(with = "span")]
+    pub sweep: Duration,
+}
+
+impl Default for Poll {
+    fn default() -> Poll {
+        Poll { interval: seconds(30), overlap: seconds(120), sweep: seconds(300) }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub secret_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    pub listen: SocketAddr,
+    /// How people reach the dashboard; links on the forge begin with it.
+    pub url: Option<String>,
+}
+
+impl Default for Web {
+    fn default() -> Web {
+        Web { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), url: None }
+    }
+}
+
+impl Web {
+    /// The dashboard's address without a slash at its end.
+    pub fn address(&self) -> String {
+        match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runner {
+    /// Runs at a time.
+    pub parallel: usize,
+    /// The abra to spawn; where it is not set and none is on the PATH, `cc-ci abra` stands in.
+    pub abra: Option<PathBuf>,
+    /// Docker's socket.
+    pub docker: PathBuf,
+    /// File with a token that may only read; the bot's own where there is none.
+    pub git_token_file: Option<PathBuf>,
+    pub limits: Limits,
+}
+
+impl Default for Runner {
+    fn default() -> Runner {
+        Runner {
+            parallel: 1,
+            abra: None,
+            docker: "/var/run/docker.sock".into(),
+            git_token_file: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Each one ends the whole process tree, and the teardown runs all the same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    #[serde(with = "span")]
+    pub command: Duration,
+    #[serde(with = "span")]
+    pub stage: Duration,
+    #[serde(with = "span")]
+    pub run: Duration,
+    /// No line in the log and no change in the Swarm for this long.
+    #[serde(with = "span")]
+    pub silence: Duration,
+    /// The teardown's own.
+    #[serde(with = "span")]
+    pub teardown: Duration,
+    /// From converged to an answer through the proxy.
+    #[serde(with = "span")]
+    pub answer: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            command: seconds(600),
+            stage: seconds(1800),
+            run: seconds(3600),
+            silence: seconds(1200),
+            teardown: seconds(180),
+            answer: seconds(60),
+        }
+    }
+}
+
+/// Traefik in front of the apps.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Where HTTPS is answered; probes connect here and nowhere else.
+    pub address: SocketAddr,
+    /// Port of plain HTTP, which redirects.
+    pub http_port: u16,
+    /// The wildcard pair in PEM, certificate first, then its chain.
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// Trusted besides the system's, for probes: a CA of one's own.
+    pub ca_file: Option<PathBuf>,
+    pub image: String,
+    pub network: String,
+    /// What abra calls the proxy's own app; its stack is named after it.
+    pub domain: Option<String>,
+}
+
+impl Default for Proxy {
+    fn default() -> Proxy {
+        Proxy {
+            address: SocketAddr::from(([127, 0, 0, 1], 443)),
+            http_port: 80,
+            certificate_file: None,
+            key_file: None,
+            ca_file: None,
+            image: "traefik:v3.6.5".into(),
+            network: "proxy".into(),
+            domain: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Report {
+    pub verdict: VerdictAs,
+}
+
+/// How the verdict reaches the pull request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictAs {
+    /// A new comment, which notifies; the one that showed the progress goes.
+    #[default]
+    Replace,
+    /// The same comment, edited, which notifies nobody.
+    Edit,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    /// Bytes kept of one run: its head and its tail.
+    pub run_bytes: u64,
+    pub format: LogFormat,
+}
+
+impl Default for Logs {
+    fn default() -> Logs {
+        Logs { run_bytes: 64 << 20, format: LogFormat::Auto }
+    }
+}
+
+/// Of cc-ci's own log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal where there is one, text on standard error elsewhere.
+    #[default]
+    Auto,
+    Journal,
+    Text,
+    Json,
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/cc-ci".into()
+}
+
+fn default_context() -> String {
+    "cc-ci/test".into()
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Spans are written with their unit: `90s`, `15m`, `1h30m`, `500ms`.
+pub mod span {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(source)?;
+        parse(&text).map_err(D::Error::custom)
+    }
+
+    pub fn parse(text: &str) -> Result<Duration, String> {
+        let wrong = || match text.parse::<u64>() {
+            Ok(number) => format!("needs a unit: `{number}s`, `{number}m` or `{number}h`, not `{number}`"),
+            Err(_) => format!("`{}` is not a span of time such as `90s`, `15m` or `1h30m`", text.escape_default()),
+        };
+        let mut rest = text;
+        let mut total = Duration::ZERO;
+        if rest.is_empty() || rest.parse::<u64>().is_ok() {
+            return Err(wrong());
+        }
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+            rest = &rest[digits..];
+            let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+            let unit = match &rest[..letters] {
+                "ms" => Some(Duration::from_millis(number)),
+                "s" => Some(Duration::from_secs(number)),
+                "m" => number.checked_mul(60).map(Duration::from_secs),
+                "h" => number.checked_mul(3600).map(Duration::from_secs),
+                "d" => number.checked_mul(86_400).map(Duration::from_secs),
+                _ => None,
+            };
+            total = unit.and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+            rest = &rest[letters..];
+        }
+        Ok(total)
+    }
+}
+
+/// Where things lie in the state directory.
+impl Config {
+    pub fn database(&self) -> PathBuf {
+        self.state_dir.join("cc-ci.db")
+    }
+
+    pub fn logs_dir(&self) -> PathBuf {
+        self.state_dir.join("logs")
+    }
+
+    /// One directory a run, gone when it is torn down.
+    pub fn work_dir(&self) -> PathBuf {
+        self.state_dir.join("work")
+    }
+
+    pub fn evidence_dir(&self) -> PathBuf {
+        self.state_dir.join("evidence")
+    }
+
+    pub fn bell(&self, process: &str) -> PathBuf {
+        self.state_dir.join(format!("bell-{process}.sock"))
+    }
+}
+
+/// What is wrong with a configuration file, in the words of faces: `file:line:column: what; cure`.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: cannot be read: {source}", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Wrong(#[from] crate::yaml::YamlError),
+    #[error("{path}: {what}", path = path.display())]
+    Invalid { path: PathBuf, what: String },
+}
+
+/// Reads and checks a file, the secrets' files included.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    let config: Config = crate::yaml::from_str(&path.display().to_string(), &text)?;
+    check(path, &config)?;
+    Ok(config)
+}
+
+fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
+    let invalid = |what: String| ConfigError::Invalid { path: path.into(), what };
+    let domain: Result<crate::model::AppDomain, _> = config.domain.parse();
+    domain.map_err(|error| invalid(format!("`domain`: {error}")))?;
+    for (key, url) in [("forge.url", Some(&config.forge.url)), ("web.url", config.web.url.as_ref())] {
+        let Some(url) = url else { continue };
+        let parsed = reqwest::Url::parse(url).map_err(|error| {
+            invalid(format!("`{key}`: `{url}` is not an address ({error}); write it as https://host"))
+        })?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
+            return Err(invalid(format!("`{key}`: `{url}` is not an http or https address")));
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(invalid(format!(
+                "`{key}` holds a name or password; the token belongs into `forge.token_file`"
+            )));
+        }
+    }
+    if config.runner.parallel == 0 {
+        return Err(invalid("`runner.parallel` is 0: nothing would ever run; 1 is the default".into()));
+    }
+    if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
+        return Err(invalid(
+            "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),
+        ));
+    }
+    let webhook = config.forge.webhook.as_ref().map(|webhook| &webhook.secret_file);
+    let secrets = [
+        ("forge.token_file", Some(&config.forge.token_file)),
+        ("forge.webhook.secret_file", webhook),
+        ("runner.git_token_file", config.runner.git_token_file.as_ref()),
+        ("proxy.key_file", config.proxy.key_file.as_ref()),
+    ];
+    for (key, file) in secrets {
+        if let Some(file) = file {
+            crate::secrets::check_file(file).map_err(|error| invalid(format!("`{key}`: {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span::parse;
+    use std::time::Duration;
+
+    #[test]
+    fn a_span_has_a_unit() {
+        assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse("15").unwrap_err(), "needs a unit: `15s`, `15m` or `15h`, not `15`");
+        for bad in ["", "m", "15x", "-3s", "1h 30m", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! cc-ci tests pull requests of Co-op Cloud recipes by deploying them. `docs/architecture.md` is the map.
+
+pub mod bell;
+pub mod clock;
+pub mod config;
+pub mod forge;
+pub mod model;
+pub mod secrets;
+pub mod store;
+pub mod yaml;

@@ -1,0 +1,284 @@
+//! Every line of SQL. One thread writes, a few read, and none of them is a worker of the async runtime.
+//!
+//! Two processes may have the database open (WAL): a write takes the lock at its start (`begin immediate`), so a transaction
+//! never finds half-way that somebody else was faster. Functions in here take a connection or a transaction and are called
+//! inside [`Store::read`] and [`Store::write`].
+
+pub mod apps;
+pub mod comments;
+pub mod events;
+pub mod heartbeats;
+pub mod outbox;
+#[cfg(test)]
+mod plans;
+pub mod repositories;
+pub mod runs;
+pub mod stages;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+pub use rusqlite::Transaction;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::{oneshot, watch};
+
+/// In order, never changed once released; the position is the schema's version.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_start.sql")];
+
+/// Reads at a time; one page is one read.
+const READERS: usize = 2;
+
+/// What went wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database {what}")]
+    Sql {
+        what: &'static str,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("opening the database {path}")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error(
+        "{path} was written by a newer cc-ci (schema {found}, this program knows {known}); install that version or restore a backup"
+    )]
+    Newer { path: PathBuf, found: i64, known: usize },
+    #[error("migration {number} of the database")]
+    Migration {
+        number: usize,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("the database is closed")]
+    Closed,
+    /// A rule of the states was about to be broken; nothing was written.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> StoreError {
+        StoreError::Sql { what: "did not take a statement", source }
+    }
+}
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The database of one state directory. Cheap to clone; closes with its last clone.
+#[derive(Clone)]
+pub struct Store {
+    writer: mpsc::Sender<Work>,
+    readers: Arc<Mutex<mpsc::Sender<Work>>>,
+    changes: Arc<Changes>,
+    path: Arc<Path>,
+}
+
+struct Changes {
+    count: AtomicU64,
+    bell: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens the database, makes it where there is none, and brings it to this program's schema.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let mut connection = connect(path)?;
+        migrate(path, &mut connection)?;
+        let (bell, _) = watch::channel(0);
+        let changes = Arc::new(Changes { count: AtomicU64::new(0), bell });
+        let (writer, work) = mpsc::channel::<Work>();
+        thread("store-write", move || {
+            while let Ok(work) = work.recv() {
+                work(&mut connection);
+            }
+        });
+        let (readers, work) = mpsc::channel::<Work>();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..READERS {
+            let mut connection = connect(path)?;
+            connection.pragma_update(None, "query_only", true)?;
+            let work = Arc::clone(&work);
+            thread("store-read", move || {
+                loop {
+                    let next = work.lock().map(|work| work.recv());
+                    let Ok(Ok(next)) = next else { return };
+                    next(&mut connection);
+                }
+            });
+        }
+        Ok(Store { writer, readers: Arc::new(Mutex::new(readers)), changes, path: path.into() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One transaction, committed when `work` says Ok and rolled back otherwise. `what` completes "the database …".
+    pub async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, heard) = oneshot::channel();
+        let changes = Arc::clone(&self.changes);
+        let job: Work = Box::new(move |connection| {
+            let result = transact(connection, what, work);
+            if result.is_ok() {
+                changes.ring();
+            }
+            let _ = answer.send(result);
+        });
+        self.writer.send(job).map_err(|_| StoreError::Closed)?;
+        heard.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// A look at a consistent state; never waits for the writer.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, heard) = oneshot::channel();
+        let job: Work = Box::new(move |connection| {
+            let _ = answer.send(snapshot(connection, work));
+        });
+        self.readers.lock().map_err(|_| StoreError::Closed)?.send(job).map_err(|_| StoreError::Closed)?;
+        heard.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Tells of every commit of this process, and of what [`Store::somebody_wrote`] passes on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.bell.subscribe()
+    }
+
+    /// The other process committed something: whoever waits for changes should look.
+    pub fn somebody_wrote(&self) {
+        self.changes.ring();
+    }
+}
+
+impl Changes {
+    fn ring(&self) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        self.bell.send_replace(count);
+    }
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    what: &'static str,
+    work: impl FnOnce(&Transaction) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let sql = |source| StoreError::Sql { what, source };
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+    let value = work(&transaction).map_err(|error| match error {
+        StoreError::Sql { source, .. } => sql(source),
+        other => other,
+    })?;
+    transaction.commit().map_err(sql)?;
+    Ok(value)
+}
+
+fn snapshot<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection.transaction()?;
+    work(&transaction)
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .expect("a process that may not start a handful of threads cannot do anything for anybody");
+}
+
+/// Pragmas are of a connection, so each one gets them.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let open = |source| StoreError::Open { path: path.into(), source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(open)?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(open)?;
+    connection.pragma_update(None, "journal_mode", "wal").map_err(open)?;
+    connection.pragma_update(None, "synchronous", "normal").map_err(open)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(open)?;
+    connection.pragma_update(None, "cache_size", -2000).map_err(open)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("pragma user_version", [], |row| row.get(0))?;
+    let done = usize::try_from(found).unwrap_or(usize::MAX);
+    if done > MIGRATIONS.len() {
+        return Err(StoreError::Newer { path: path.into(), found, known: MIGRATIONS.len() });
+    }
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let number = number + 1;
+        transaction.execute_batch(migration).map_err(|source| StoreError::Migration { number, source })?;
+        transaction.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(i64::MAX))?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An empty database in a directory that goes with it.
+    pub(crate) fn empty() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cc-ci.db")).unwrap();
+        (dir, store)
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_refused_and_left_alone() {
+        let (dir, store) = empty();
+        let path = store.path().to_owned();
+        drop(store);
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = Store::open(&path).err().expect("a newer schema was opened").to_string();
+        assert!(error.contains("newer cc-ci (schema 99"), "{error}");
+        drop(dir);
+    }
+
+    #[tokio::test]
+    async fn a_refused_transaction_writes_nothing() {
+        let (_dir, store) = empty();
+        let refused: Result<(), _> = store
+            .write("is being tested", |tx| {
+                tx.execute("insert into cursors (name, value) values ('a', 'b')", [])?;
+                Err(StoreError::Refused("no".into()))
+            })
+            .await;
+        assert!(refused.is_err());
+        let rows: i64 =
+            store.read(|db| Ok(db.query_row("select count(*) from cursors", [], |row| row.get(0))?)).await.unwrap();
+        assert_eq!(rows, 0);
+    }
+
+    #[tokio::test]
+    async fn a_commit_tells_whoever_waits() {
+        let (_dir, store) = empty();
+        let mut changes = store.changes();
+        store.write("is being tested", |tx| repositories::set_cursor(tx, "search", "1")).await.unwrap();
+        changes.changed().await.unwrap();
+        assert_eq!(store.read(|db| repositories::cursor(db, "search")).await.unwrap().as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let (_dir, store) = empty();
+        let result = store.read(|db| Ok(db.execute("insert into cursors (name, value) values ('a', 'b')", [])?)).await;
+        assert!(result.is_err());
+    }
+}

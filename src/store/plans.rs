@@ -1,0 +1,45 @@
+//! Every list walks the index that has its order: no scan, no sort.
+
+use super::runs::{Filter, page_sql};
+use super::{comments, outbox, runs, tests};
+use crate::model::Outcome;
+
+async fn plan_of(sql: &'static str) -> String {
+    let (_dir, store) = tests::empty();
+    store
+        .read(move |db| {
+            let mut statement = db.prepare(&format!("explain query plan {sql}"))?;
+            for index in 1..=statement.parameter_count() {
+                statement.raw_bind_parameter(index, 1)?;
+            }
+            let mut rows = statement.raw_query();
+            let mut plan = String::new();
+            while let Some(row) = rows.next()? {
+                plan.push_str(&row.get::<_, String>("detail")?);
+                plan.push('\n');
+            }
+            Ok(plan)
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn lists_walk_their_index() {
+    let recipe = || Some("keycloak".to_owned());
+    let filter = |recipe, outcome| page_sql(&Filter { recipe, outcome });
+    for (sql, index) in [
+        (filter(None, None), "PRIMARY KEY"),
+        (filter(recipe(), None), "runs_by_recipe "),
+        (filter(None, Some(Outcome::Failed)), "runs_by_outcome "),
+        (filter(recipe(), Some(Outcome::Failed)), "runs_by_recipe_outcome "),
+        (runs::OPEN, "runs_waiting"),
+        (runs::OF_PR, "runs_by_pr "),
+        (comments::DECISIONS, "decisions_newest"),
+        (outbox::DUE, "outbox_due"),
+    ] {
+        let plan = plan_of(sql).await;
+        assert!(plan.contains(index), "{sql}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    }
+}

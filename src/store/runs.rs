@@ -1,0 +1,270 @@
+//! Runs: what waits, what runs, what is over. The transitions of `engine::run` end here, each one statement.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::{StoreError, events};
+use crate::clock::Time;
+use crate::model::{Asked, CommentId, Head, Origin, Outcome, Pr, RepoId, RunId};
+
+/// A request that was accepted.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    pub origin: Origin,
+    pub repository: Option<RepoId>,
+    /// `owner/name`, or a path for a local run.
+    pub repo_name: String,
+    /// The repository's name, until fetch has read the recipe's own.
+    pub recipe: String,
+    pub pr: Option<Pr>,
+    pub head: Head,
+    pub base_branch: Option<String>,
+    pub title: String,
+    pub comment: Option<CommentId>,
+    pub asked_by: String,
+    pub asked: Asked,
+    pub attempt: i64,
+    pub retry_of: Option<RunId>,
+}
+
+/// A run, whole.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub id: RunId,
+    pub origin: Origin,
+    pub repository: Option<RepoId>,
+    pub repo_name: String,
+    pub recipe: String,
+    pub pr: Option<Pr>,
+    pub head: Head,
+    pub base_branch: Option<String>,
+    pub title: String,
+    pub comment: Option<CommentId>,
+    pub asked_by: String,
+    pub asked: Asked,
+    pub attempt: i64,
+    pub retry_of: Option<RunId>,
+    pub superseded_by: Option<RunId>,
+    pub queued_at: Time,
+    pub started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+    pub outcome: Option<Outcome>,
+    pub reason: Option<String>,
+    pub version: Option<String>,
+    pub domain: Option<String>,
+    pub base: Option<String>,
+    pub level: Option<i64>,
+    pub level_reason: Option<String>,
+    pub cancel_at: Option<Time>,
+    pub cancel_by: Option<String>,
+    pub waits_for: Option<String>,
+    /// Names of secrets too short to be masked, one a line.
+    pub unredactable: Option<String>,
+}
+
+fn read(row: &Row) -> rusqlite::Result<Run> {
+    let time = |name| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(Time));
+    let head: String = row.get("head")?;
+    Ok(Run {
+        id: row.get("id")?,
+        origin: row.get("origin")?,
+        repository: row.get("repository")?,
+        repo_name: row.get("repo_name")?,
+        recipe: row.get("recipe")?,
+        pr: row.get("pr")?,
+        head: head.parse().map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(
+                0,
+                rusqlite::types::Type::Text,
+                Box::<crate::model::NotA>::new(error),
+            )
+        })?,
+        base_branch: row.get("base_branch")?,
+        title: row.get("title")?,
+        comment: row.get("comment")?,
+        asked_by: row.get("asked_by")?,
+        asked: row.get("asked")?,
+        attempt: row.get("attempt")?,
+        retry_of: row.get("retry_of")?,
+        superseded_by: row.get("superseded_by")?,
+        queued_at: Time(row.get("queued_at")?),
+        started_at: time("started_at")?,
+        finished_at: time("finished_at")?,
+        outcome: row.get("outcome")?,
+        reason: row.get("reason")?,
+        version: row.get("version")?,
+        domain: row.get("domain")?,
+        base: row.get("base")?,
+        level: row.get("level")?,
+        level_reason: row.get("level_reason")?,
+        cancel_at: time("cancel_at")?,
+        cancel_by: row.get("cancel_by")?,
+        waits_for: row.get("waits_for")?,
+        unredactable: row.get("unredactable")?,
+    })
+}
+
+pub fn queue(tx: &Transaction, run: &NewRun, now: Time) -> Result<RunId, StoreError> {
+    tx.prepare_cached(
+        "insert into runs (origin, repository, repo_name, recipe, pr, head, base_branch, title, comment, asked_by, asked,
+                           attempt, retry_of, queued_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        run.origin, run.repository, run.repo_name, run.recipe, run.pr, run.head.as_str(), run.base_branch, run.title,
+        run.comment, run.asked_by, run.asked, run.attempt, run.retry_of, now.0
+    ])?;
+    let id = RunId(tx.last_insert_rowid());
+    events::push(tx, Some(id), "queue", "queued", now)?;
+    Ok(id)
+}
+
+/// From waiting to running; refused when it is not waiting any more.
+pub fn start(tx: &Transaction, id: RunId, now: Time) -> Result<(), StoreError> {
+    let rows = tx
+        .prepare_cached(
+            "update runs set started_at = ?2, waits_for = null
+              where id = ?1 and started_at is null and finished_at is null",
+        )?
+        .execute(params![id, now.0])?;
+    moved(rows, id, "started")?;
+    events::push(tx, Some(id), "run", "started", now)
+}
+
+/// The end of a run, written once.
+pub fn finish(tx: &Transaction, id: RunId, outcome: Outcome, reason: &str, now: Time) -> Result<(), StoreError> {
+    let rows = tx
+        .prepare_cached(
+            "update runs set outcome = ?2, reason = ?3, finished_at = ?4, waits_for = null
+              where id = ?1 and finished_at is null",
+        )?
+        .execute(params![id, outcome, reason, now.0])?;
+    moved(rows, id, "finished")?;
+    events::push(tx, Some(id), "run", outcome.as_str(), now)
+}
+
+fn moved(rows: usize, id: RunId, what: &str) -> Result<(), StoreError> {
+    if rows == 1 { Ok(()) } else { Err(StoreError::Refused(format!("run {id} cannot be {what} from where it is"))) }
+}
+
+/// Somebody wants it to end; the engine looks. `false` when it is over already or was asked before.
+pub fn ask_cancel(tx: &Transaction, id: RunId, by: &str, now: Time) -> Result<bool, StoreError> {
+    let rows = tx
+        .prepare_cached(
+            "update runs set cancel_at = ?2, cancel_by = ?3 where id = ?1 and finished_at is null and cancel_at is null",
+        )?
+        .execute(params![id, now.0, by])?;
+    if rows == 1 {
+        events::push(tx, Some(id), "run", "cancel asked", now)?;
+    }
+    Ok(rows == 1)
+}
+
+pub fn supersede(tx: &Transaction, id: RunId, by: RunId) -> Result<(), StoreError> {
+    tx.prepare_cached("update runs set superseded_by = ?2 where id = ?1")?.execute(params![id, by])?;
+    Ok(())
+}
+
+/// What fetch learned from the recipe itself.
+pub fn set_recipe(
+    tx: &Transaction,
+    id: RunId,
+    recipe: &str,
+    version: Option<&str>,
+    domain: &str,
+) -> Result<(), StoreError> {
+    tx.prepare_cached("update runs set recipe = ?2, version = ?3, domain = ?4 where id = ?1")?
+        .execute(params![id, recipe, version, domain])?;
+    Ok(())
+}
+
+pub fn set_base(tx: &Transaction, id: RunId, base: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("update runs set base = ?2 where id = ?1")?.execute(params![id, base])?;
+    Ok(())
+}
+
+pub fn set_level(tx: &Transaction, id: RunId, level: i64, reason: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("update runs set level = ?2, level_reason = ?3 where id = ?1")?
+        .execute(params![id, level, reason])?;
+    Ok(())
+}
+
+/// Names of secrets too short to be masked, one a line.
+pub fn set_unredactable(tx: &Transaction, id: RunId, names: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("update runs set unredactable = ?2 where id = ?1")?.execute(params![id, names])?;
+    Ok(())
+}
+
+/// Says why it has not started, in words; `false` when it said so before.
+pub fn set_waits_for(tx: &Transaction, id: RunId, words: &str) -> Result<bool, StoreError> {
+    let rows = tx
+        .prepare_cached("update runs set waits_for = ?2 where id = ?1 and started_at is null and waits_for is not ?2")?
+        .execute(params![id, words])?;
+    Ok(rows == 1)
+}
+
+pub fn by_id(db: &Connection, id: RunId) -> Result<Option<Run>, StoreError> {
+    Ok(db.prepare_cached("select * from runs where id = ?1")?.query_row([id], read).optional()?)
+}
+
+/// Walks `runs_waiting`: everything that is not over, running ones too, first asked first.
+pub(super) const OPEN: &str = "select * from runs where finished_at is null order by id";
+
+pub fn open(db: &Connection) -> Result<Vec<Run>, StoreError> {
+    let mut statement = db.prepare_cached(OPEN)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The runs of one pull request, newest first. Walks `runs_by_pr`.
+pub fn of_pr(db: &Connection, repository: RepoId, pr: Pr, count: u32) -> Result<Vec<Run>, StoreError> {
+    let mut statement = db.prepare_cached(OF_PR)?;
+    let rows = statement.query_map(params![repository, pr, count], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) const OF_PR: &str = "select * from runs where repository = ?1 and pr = ?2 order by id desc limit ?3";
+
+/// Which runs a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Filter {
+    pub recipe: Option<String>,
+    pub outcome: Option<Outcome>,
+}
+
+/// The statement of a filter; each walks the index that has its order.
+pub(super) fn page_sql(filter: &Filter) -> &'static str {
+    match (&filter.recipe, filter.outcome) {
+        (None, None) => "select * from runs where id < ?1 order by id desc limit ?2",
+        (Some(_), None) => "select * from runs where recipe = ?3 and id < ?1 order by id desc limit ?2",
+        (None, Some(_)) => "select * from runs where outcome = ?3 and id < ?1 order by id desc limit ?2",
+        (Some(_), Some(_)) => {
+            "select * from runs where recipe = ?3 and outcome = ?4 and id < ?1 order by id desc limit ?2"
+        }
+    }
+}
+
+/// Newest first, below `before`.
+pub fn page(db: &Connection, filter: &Filter, before: Option<RunId>, count: u32) -> Result<Vec<Run>, StoreError> {
+    let before = before.map_or(i64::MAX, |id| id.0);
+    let mut statement = db.prepare_cached(page_sql(filter))?;
+    let rows = match (&filter.recipe, filter.outcome) {
+        (None, None) => statement.query_map(params![before, count], read)?,
+        (Some(recipe), None) => statement.query_map(params![before, count, recipe], read)?,
+        (None, Some(outcome)) => statement.query_map(params![before, count, outcome], read)?,
+        (Some(recipe), Some(outcome)) => statement.query_map(params![before, count, recipe, outcome], read)?,
+    };
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Every recipe that has a run, by name. Walks `runs_by_recipe`, one step a recipe.
+pub fn recipes(db: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "with recursive names (name) as (
+             select min(recipe) from runs
+             union all
+             select (select min(recipe) from runs where recipe > name) from names where name is not null)
+         select name from names where name is not null",
+    )?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
