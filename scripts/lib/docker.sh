@@ -3,7 +3,8 @@
 #
 #   docker.sh up | down | swarm       or source it and call docker_up, docker_down_if_ours, swarm_up
 #
-# DOCKER_HOST chooses another socket; an engine started there keeps everything beside that socket.
+# DOCKER_HOST chooses another socket. An engine started there keeps everything beside that socket and has a network of
+# its own without a way out: good for trying this rig, not for apps that somebody wants to reach.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}common.sh"
 
@@ -69,18 +70,20 @@ docker_install() {
 }
 
 docker_by_hand() {
-  local options=() pidfile=/var/run/docker.pid beside
+  local options=() program=(dockerd) pidfile=/var/run/docker.pid beside
   if [[ $(readlink -m "$docker_socket") != /run/docker.sock ]]; then
     beside=${docker_socket%/*}
     mkdir -p "$beside"
     pidfile=$beside/docker.pid
-    # It shares the machine's network with the usual engine, whose firewall rules it would flush.
-    options=(--bridge none --iptables=false --host "$DOCKER_HOST" --data-root "$beside/data" --exec-root "$beside/exec" --pidfile "$pidfile")
+    # A network of its own: it would flush the firewall rules of the usual engine, and take its bridge away.
+    # shellcheck disable=SC2016 # expands in there
+    program=(unshare --net sh -c 'ip link set lo up; exec dockerd "$@"' dockerd)
+    options=(--host "$DOCKER_HOST" --data-root "$beside/data" --exec-root "$beside/exec" --pidfile "$pidfile")
   fi
   # The engine refuses to start while its old process id belongs to anybody at all.
   running "$pidfile" dockerd || rm -f "$pidfile"
   : >"$docker_log"
-  detach "$docker_pidfile" "$docker_log" dockerd "${options[@]}"
+  detach "$docker_pidfile" "$docker_log" "${program[@]}" "${options[@]}"
 }
 
 docker_wait() {

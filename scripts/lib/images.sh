@@ -38,7 +38,7 @@ recipe() {
         'ENTRYPOINT ["docker-entrypoint.sh"]' 'CMD ["postgres"]')
       ;;
     mariadb:*)
-      packages=(busybox-static bash coreutils gosu mariadb-server-core mariadb-client-core)
+      packages=(busybox-static bash coreutils gosu mariadb-server-core mariadb-client)
       changes=('EXPOSE 3306' 'VOLUME /var/lib/mysql' 'ENTRYPOINT ["docker-entrypoint.sh"]' 'CMD ["mariadbd"]')
       ;;
     cc-ci-test/app:*)
@@ -49,7 +49,7 @@ recipe() {
   esac
 }
 # Packages that only maintainer scripts, administrators or a JIT want.
-images_drop='^(libllvm14|libz3-4|perl|libperl|locales|libc-l10n|postgresql-common|postgresql-client-common|ssl-cert|systemd|python3|debconf|init-system-helpers|lsb-base|sysvinit-utils|adduser|passwd|ucf|sensible-utils|procps|logrotate|cron|iproute2)'
+images_drop='^(libllvm14|libz3-4|perl|libperl|lib[a-z-]*-perl|locales|libc-l10n|postgresql-common|postgresql-client-common|ssl-cert|systemd|python3|debconf|init-system-helpers|lsb-base|sysvinit-utils|adduser|passwd|ucf|sensible-utils|procps|logrotate|cron|iproute2)'
 
 # images_up [NAME…]: returns when all of them are there.
 images_up() {
@@ -262,7 +262,7 @@ images_unpack() {
   done
 }
 
-# applets ROOT: busybox under every name that no package took.
+# applets ROOT: busybox under every name that no package took. Debian's wget crashes on -T: use `timeout 3 wget`.
 applets() {
   local name
   while read -r name; do
