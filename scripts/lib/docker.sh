@@ -18,7 +18,11 @@ docker_up() {
   if docker_answers; then return 0; fi
   # A process of its own, so that a caller's `if docker_up` does not switch `set -e` off in there.
   with_lock docker bash "$rig_lib/docker.sh" start
+  docker_client
 }
+
+# A client in PATH that does not run gives way to the package's.
+docker_client() { docker --version >/dev/null 2>&1 || export PATH=/usr/bin:$PATH; }
 
 docker_answers() { timeout 5 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
@@ -65,7 +69,7 @@ docker_install() {
     apt_options=()
   }
   if ! have ip || ! have iptables; then apt_install 'the engine sets up networks with them' iproute2 iptables; fi
-  if ! docker --version >/dev/null 2>&1 && [[ -x /usr/bin/docker ]]; then PATH=/usr/bin:$PATH; fi
+  docker_client
   have docker || apt_install 'no Docker client' docker-cli # newer Debian has it in a package of its own
 }
 
