@@ -3,6 +3,7 @@
 pub mod bell;
 pub mod clock;
 pub mod config;
+pub mod dev;
 pub mod forge;
 pub mod model;
 pub mod sandbox;
