@@ -7,4 +7,5 @@ pub mod forge;
 pub mod model;
 pub mod secrets;
 pub mod store;
+pub mod swarm;
 pub mod yaml;
