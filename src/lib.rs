@@ -9,4 +9,5 @@ pub mod model;
 pub mod sandbox;
 pub mod secrets;
 pub mod store;
+pub mod swarm;
 pub mod yaml;
