@@ -1,0 +1,2 @@
+//! abra, driven and built in.
+pub mod answers;
