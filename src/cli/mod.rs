@@ -1,0 +1,143 @@
+//! The command line: one file a subcommand, each of them thin.
+//!
+//! Exit codes: 0 it went well · 1 the answer is no (a run failed, a check found something) · 2 the question was wrong (usage,
+//! configuration) · 3 the machine, the network or the forge is at fault.
+
+mod dev;
+mod process;
+mod reconcile;
+mod runs;
+mod trigger;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+/// Tests pull requests of Co-op Cloud recipes by deploying them for real.
+#[derive(Debug, Parser)]
+#[command(name = "cc-ci", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Server and runner in one process: laptop, demo, tests.
+    Up(process::Up),
+    /// The part that faces the network: polls the forge, reports, serves the pages. Never touches Docker.
+    Serve(Configured),
+    /// The part that deploys: takes runs from the queue, one after the other.
+    Runner(Configured),
+    /// Tests a recipe directory on this machine, with no server and no forge.
+    Run(crate::engine::local::Args),
+    /// Says whether a configuration file will do, and what is wrong with it.
+    CheckConfig {
+        file: PathBuf,
+    },
+    /// Lists, shows and reads the logs of runs.
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    /// Queues a run of a pull request, as `!testme` would.
+    Trigger(trigger::Trigger),
+    /// Brings Swarm or the proxy to the state they should have, whatever is found.
+    Reconcile(reconcile::Reconcile),
+    /// Checks a recipe directory without deploying it.
+    Lint(crate::cli::runs::Lint),
+    /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
+    #[command(disable_help_flag = true)]
+    Abra {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// For developing: a forge of our own, believable data, the demo's set-up.
+    #[command(subcommand)]
+    Dev(dev::Dev),
+}
+
+/// What every command on an appliance takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Configured {
+    /// The configuration file.
+    #[arg(long, short, env = "CC_CI_CONFIG", default_value = "/etc/cc-ci/config.yaml")]
+    pub config: PathBuf,
+}
+
+impl Configured {
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        config::load(&self.config).map_err(|error| Failure::usage(error))
+    }
+}
+
+/// Why a command did not do what it was asked, and with which exit code it says so.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: u8,
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    pub fn no(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: 1, error: error.into() }
+    }
+
+    pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: 2, error: error.into() }
+    }
+
+    pub fn infra(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: 3, error: error.into() }
+    }
+}
+
+/// A fault that nobody classified is the machine's.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::infra(error)
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(error: crate::store::StoreError) -> Failure {
+        Failure::infra(error)
+    }
+}
+
+pub type Done = Result<ExitCode, Failure>;
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("cc-ci: {:#}", failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Done {
+    match command {
+        Command::Up(up) => process::up(up),
+        Command::Serve(configured) => process::serve(&configured),
+        Command::Runner(configured) => process::runner(&configured),
+        Command::Run(arguments) => process::on_runtime(2, crate::engine::local::run(arguments)),
+        Command::CheckConfig { file } => check_config(&file),
+        Command::Runs(command) => runs::runs(command),
+        Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
+        Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
+        Command::Lint(lint) => runs::lint(&lint),
+        Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
+        Command::Dev(command) => dev::dev(command),
+    }
+}
+
+fn check_config(file: &std::path::Path) -> Done {
+    let config = config::load(file).map_err(Failure::usage)?;
+    println!("{}: good; apps live under *.{}, recipes on {}", file.display(), config.domain, config.forge.url);
+    Ok(ExitCode::SUCCESS)
+}
