@@ -7,6 +7,7 @@ pub mod config;
 pub mod engine;
 pub mod forge;
 pub mod model;
+pub mod sandbox;
 pub mod secrets;
 pub mod store;
 pub mod swarm;
