@@ -135,11 +135,13 @@ impl Abra {
             Some(program) => (program, None),
             None => (own.to_owned(), Some("abra")),
         };
-        let mut abra = Abra { program, leading, docker: docker.to_owned(), version: String::new(), can: Can::default() };
+        let mut abra =
+            Abra { program, leading, docker: docker.to_owned(), version: String::new(), can: Can::default() };
         let dir = std::env::temp_dir();
         let home = Home { abra_dir: dir.join("cc-ci-abra-probe"), home: dir };
         let version = abra.ask(&home, &["--version"], cancel).await?;
-        abra.version = answers::plain(&version).lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("abra").to_owned();
+        abra.version =
+            answers::plain(&version).lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("abra").to_owned();
         abra.can = abra.probe(&home, cancel).await?;
         Ok(abra)
     }
