@@ -1,4 +1,5 @@
 //! Takes runs from the queue to their verdict.
+pub mod ledger;
 pub mod run;
 pub mod scheduler;
 pub mod watchdog;

@@ -153,9 +153,13 @@ pub fn intend_app(
     apps::intend(tx, id, domain, abra_dir, now)
 }
 
-/// A teardown looked everywhere and found nothing.
-pub fn app_is_gone(tx: &Transaction, app: i64, _proof: NothingLeft, now: Time) -> Result<(), StoreError> {
-    apps::gone(tx, app, now)
+/// A teardown looked everywhere and found nothing of this very app.
+pub fn app_is_gone(tx: &Transaction, app: i64, proof: NothingLeft, now: Time) -> Result<(), StoreError> {
+    match apps::by_id(tx, app)? {
+        Some(app) if app.stack == *proof.stack() => apps::gone(tx, app.id, now),
+        Some(app) => refuse(format!("that nothing of {} is left says nothing of {}", proof.stack(), app.stack)),
+        None => refuse(format!("there is no app {app}")),
+    }
 }
 
 /// A teardown could not remove this; it stays on the list of what recovery and janitor try again.
@@ -406,8 +410,11 @@ mod tests {
         let (dir, store) = empty();
         store
             .write("is being tested", |tx| {
-                let repo = "recipes/keycloak".parse().map_err(|_| StoreError::Closed)?;
-                repositories::see(tx, RepoId(1), &repo, true, "every repository", NOW)
+                tx.execute(
+                    "insert into repositories (id, owner, name, enrolled, why, seen_at) values (1, 'recipes', 'keycloak', 1, '', 0)",
+                    [],
+                )?;
+                Ok(())
             })
             .await
             .unwrap();
@@ -419,6 +426,10 @@ mod tests {
         work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         store.write("is being tested", work).await
+    }
+
+    fn proof(stack: &str) -> NothingLeft {
+        NothingLeft::for_test(&stack.parse().unwrap())
     }
 
     fn passed() -> StageEnd {
@@ -450,9 +461,11 @@ mod tests {
             does(&store, move |tx| begin_stage(tx, id, name, NOW)).await.unwrap();
             does(&store, move |tx| end_stage(tx, id, name, &passed(), NOW)).await.unwrap();
         }
+        let other = does(&store, move |tx| app_is_gone(tx, app, proof("keyc-2_ci_test"), NOW)).await;
+        assert!(refused(other).contains("says nothing"));
         let early = does(&store, move |tx| finish(tx, id, verdict(Outcome::Passed), torn_down(tx, id)?, NOW)).await;
         assert!(refused(early).contains("stands"));
-        does(&store, move |tx| app_is_gone(tx, app, NothingLeft::for_test(), NOW)).await.unwrap();
+        does(&store, move |tx| app_is_gone(tx, app, proof("keyc-1_ci_test"), NOW)).await.unwrap();
         let end = does(&store, move |tx| finish(tx, id, verdict(Outcome::Passed), torn_down(tx, id)?, NOW)).await;
         assert_eq!(end.unwrap(), verdict(Outcome::Passed));
         let again = does(&store, move |tx| finish(tx, id, verdict(Outcome::Failed), torn_down(tx, id)?, NOW)).await;
@@ -602,7 +615,10 @@ mod tests {
                 let domain = format!("keyc-{number}.ci.test").parse().map_err(|_| StoreError::Closed)?;
                 intend_app(tx, id, &domain, "/abra", NOW).map(drop)
             }
-            Step::Gone(app) => app_is_gone(tx, *app, NothingLeft::for_test(), NOW),
+            Step::Gone(app) => match apps::by_id(tx, *app)? {
+                Some(row) => app_is_gone(tx, *app, proof(row.stack.as_str()), NOW),
+                None => app_is_gone(tx, *app, proof("keyc-0_ci_test"), NOW),
+            },
             Step::Left(app) => app_left(tx, *app, &["volume x".into()]),
             Step::Cancel => ask_cancel(tx, id, "@member", NOW).map(drop),
             Step::Supersede => {

@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::ledger::Ledger;
 use super::run::{self, Planned};
 use crate::bell::Door;
 use crate::clock::Clock;
 use crate::model::{Asked, RunId};
 use crate::store::runs::Run;
-use crate::store::{Store, StoreError, runs};
+use crate::store::{StoreError, runs};
 
 /// Those further back hear of their turn when they come nearer; so a long queue costs no more than a short one.
 const TOLD: u32 = 50;
@@ -80,7 +81,7 @@ impl From<CancellationToken> for Shutdown {
 }
 
 pub struct Scheduler<W> {
-    store: Store,
+    ledger: Ledger,
     clock: Clock,
     work: W,
     parallel: usize,
@@ -93,9 +94,9 @@ pub struct Scheduler<W> {
 }
 
 impl<W: Work> Scheduler<W> {
-    pub fn new(store: Store, clock: Clock, work: W, parallel: usize, grace: Duration) -> Scheduler<W> {
+    pub fn new(ledger: Ledger, clock: Clock, work: W, parallel: usize, grace: Duration) -> Scheduler<W> {
         Scheduler {
-            store,
+            ledger,
             clock,
             work,
             parallel: parallel.max(1),
@@ -109,7 +110,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Until told to stop and nothing is under way any more.
     pub async fn serve(mut self, door: Option<&Door>, shutdown: Shutdown) {
-        let mut changes = self.store.changes();
+        let mut changes = self.ledger.store.changes();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -122,7 +123,7 @@ impl<W: Work> Scheduler<W> {
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                () = heard(door) => self.store.somebody_wrote(),
+                () = heard(door) => self.ledger.store.somebody_wrote(),
                 _ = tick.tick() => {}
                 () = self.one_ended(), if !self.tasks.is_empty() => {}
                 () = shutdown.drain.cancelled() => {}
@@ -135,7 +136,7 @@ impl<W: Work> Scheduler<W> {
     async fn drain(&mut self, door: Option<&Door>, shutdown: &Shutdown) {
         let patience = tokio::time::sleep(self.grace);
         tokio::pin!(patience);
-        let mut changes = self.store.changes();
+        let mut changes = self.ledger.store.changes();
         let mut hurried = false;
         while !self.tasks.is_empty() {
             changes.mark_unchanged();
@@ -145,7 +146,7 @@ impl<W: Work> Scheduler<W> {
             tokio::select! {
                 () = self.one_ended() => {}
                 _ = changes.changed() => {}
-                () = heard(door) => self.store.somebody_wrote(),
+                () = heard(door) => self.ledger.store.somebody_wrote(),
                 () = &mut patience, if !hurried => {
                     hurried = true;
                     self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
@@ -174,12 +175,12 @@ impl<W: Work> Scheduler<W> {
     }
 
     async fn take_back(&mut self) -> Result<(), StoreError> {
-        for run in self.store.read(runs::unwanted).await? {
+        for run in self.ledger.store.read(runs::unwanted).await? {
             match self.under_way.get(&run.id) {
                 Some(stop) => stop.now(Why::Asked),
                 None if run.started_at.is_none() => {
                     let now = self.clock.now();
-                    self.store.write("could not take a run back", move |tx| run::withdraw(tx, run.id, now)).await?;
+                    self.ledger.write("could not take a run back", move |tx| run::withdraw(tx, run.id, now)).await?;
                     tracing::info!(run = %run.id, recipe = run.recipe, "taken out of the queue");
                 }
                 None => {}
@@ -190,12 +191,12 @@ impl<W: Work> Scheduler<W> {
 
     /// Looks and takes in one transaction, so that what was just taken back is not started.
     async fn start_next(&self) -> Result<Option<Run>, StoreError> {
-        if self.store.read(|db| runs::waiting(db, 1)).await?.is_empty() {
+        if self.ledger.store.read(|db| runs::waiting(db, 1)).await?.is_empty() {
             return Ok(None);
         }
         let now = self.clock.now();
         let work = self.work.clone();
-        self.store
+        self.ledger
             .write("could not start a run", move |tx| {
                 let wanted = runs::waiting(tx, TOLD)?.into_iter().find(|run| run.cancel_at.is_none());
                 wanted.map(|next| run::start(tx, next.id, &work.plan(next.asked), now)).transpose()
@@ -245,7 +246,8 @@ impl<W: Work> Scheduler<W> {
     }
 
     async fn tell_those_who_wait(&self) -> Result<(), StoreError> {
-        let (running, waiting) = self.store.read(|db| Ok((runs::running(db)?, runs::waiting(db, TOLD)?))).await?;
+        let (running, waiting) =
+            self.ledger.store.read(|db| Ok((runs::running(db)?, runs::waiting(db, TOLD)?))).await?;
         let stale: Vec<(RunId, String)> = waiting
             .iter()
             .enumerate()
@@ -258,7 +260,7 @@ impl<W: Work> Scheduler<W> {
             return Ok(());
         }
         let now = self.clock.now();
-        self.store
+        self.ledger
             .write("could not tell the waiting runs", move |tx| {
                 for (id, words) in &stale {
                     run::wait(tx, *id, words, now)?;

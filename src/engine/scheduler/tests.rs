@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::clock::Time;
 use crate::model::{Origin, Outcome, StageName, StageState};
+use crate::store::Store;
 use crate::store::runs::NewRun;
 use crate::store::tests::empty;
 
@@ -66,8 +67,9 @@ impl House {
         let clock = Clock::held(Time(1_767_323_045_000));
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let broken = Arc::default();
+        let ledger = Ledger::new(store.clone(), crate::bell::Bell::of(dir.path().join("nobody")));
         let work = Held { store: store.clone(), clock: clock.clone(), arrived, broken: Arc::clone(&broken) };
-        let scheduler = Scheduler::new(store.clone(), clock.clone(), work, parallel, Duration::from_secs(60));
+        let scheduler = Scheduler::new(ledger, clock.clone(), work, parallel, Duration::from_secs(60));
         House { _dir: dir, store, clock, scheduler, arrivals, broken }
     }
 
