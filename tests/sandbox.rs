@@ -231,20 +231,6 @@ async fn a_tree_dies_without_its_warden_too() {
 }
 
 #[tokio::test]
-async fn zz_speed() {
-    sandbox::warden_is_at(env!("CARGO_BIN_EXE_cc-ci"));
-    for group in [true, false] {
-        let began = Instant::now();
-        for _ in 0..50 {
-            let c = Command::new("/bin/true");
-            let c = if group { c } else { c.without_group() };
-            output(c).await;
-        }
-        println!("group {group}: {:?}", began.elapsed() / 50);
-    }
-}
-
-#[tokio::test]
 async fn many_at_once_do_not_disturb_each_other() {
     let runs = (0..20).map(|number| {
         tokio::spawn(async move {
