@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::compose::Compose;
 use crate::config::Config;
 use crate::engine::causes;
+use crate::engine::ledger::Ledger;
 use crate::engine::run::{self, Planned};
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::logs::Log;
@@ -28,7 +29,7 @@ use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
 use crate::store::runs::Run;
 use crate::store::stages::Check;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::swarm::{Swarm, SwarmFault};
 
 /// Which stages a request means. Those that are not built yet are not in it.
@@ -73,7 +74,7 @@ pub enum Source {
 /// One run, and everything its stages need.
 pub struct Job {
     pub config: Arc<Config>,
-    pub store: Store,
+    pub ledger: Ledger,
     pub clock: Clock,
     pub swarm: Swarm,
     pub abra: Arc<Abra>,
@@ -156,7 +157,7 @@ impl Job {
         };
         self.say(check.stage, &words);
         let (id, now) = (self.run.id, self.clock.now());
-        self.store.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
+        self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
         Ok(())
     }
 
