@@ -2,6 +2,7 @@
 //! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
 
 pub mod fetch;
+mod head;
 pub mod install;
 pub mod lint;
 pub mod names;

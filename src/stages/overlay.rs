@@ -2,6 +2,7 @@
 //! belongs to a run, so that recovery and janitor find it without any file of the run. Limits and placement will stand here
 //! too. It makes the checkout dirty, so abra's stamp ends in `+U`.
 
+use crate::compose::{Compose, Object};
 use crate::model::RunId;
 
 pub const FILE: &str = "compose.cc-ci.yml";
@@ -10,9 +11,21 @@ pub const RUN: &str = "cc-ci.run";
 /// Which appliance made it.
 pub const INSTANCE: &str = "cc-ci.instance";
 
+/// The overlay for a recipe as its own files say it.
+pub fn for_recipe(own: &Compose, run: RunId, instance: &str) -> String {
+    let names = |objects: Vec<Object<'_>>| -> Vec<String> {
+        objects.into_iter().filter(|object| !object.is_external()).map(|object| object.key.to_owned()).collect()
+    };
+    let services: Vec<String> = own.services().into_iter().map(|service| service.name.to_owned()).collect();
+    let (volumes, networks) = (names(own.volumes()), names(own.networks()));
+    let version = own.tree().get("version").and_then(|version| version.as_str());
+    let parts = Parts { services: &services, volumes: &volumes, networks: &networks };
+    text(version, &parts, run, instance)
+}
+
 /// The overlay for services, own volumes and own networks. `version` is the recipe's own `version:`; Docker's client takes
 /// compose files together only when they agree on it.
-pub fn text(version: Option<&str>, parts: &Parts<'_>, run: RunId, instance: &str) -> String {
+fn text(version: Option<&str>, parts: &Parts<'_>, run: RunId, instance: &str) -> String {
     let mut text = String::new();
     if let Some(version) = version {
         text.push_str(&format!("version: {}\n", quoted(version)));
@@ -36,10 +49,10 @@ pub fn text(version: Option<&str>, parts: &Parts<'_>, run: RunId, instance: &str
 
 /// Names as the recipe's compose files call them; external things are not ours to mark.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
-    pub services: &'a [String],
-    pub volumes: &'a [String],
-    pub networks: &'a [String],
+struct Parts<'a> {
+    services: &'a [String],
+    volumes: &'a [String],
+    networks: &'a [String],
 }
 
 /// A double-quoted YAML scalar; JSON's strings are.
