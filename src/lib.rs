@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod clock;
+pub mod compose;
 pub mod config;
 pub mod forge;
 pub mod model;
