@@ -3,6 +3,7 @@
 pub mod abra;
 pub mod bell;
 pub mod clock;
+pub mod compose;
 pub mod config;
 pub mod engine;
 pub mod forge;
