@@ -1,9 +1,12 @@
 //! cc-ci tests pull requests of Co-op Cloud recipes by deploying them. `docs/architecture.md` is the map.
 
+pub mod abra;
 pub mod bell;
 pub mod clock;
+pub mod compose;
 pub mod config;
 pub mod dev;
+pub mod engine;
 pub mod forge;
 pub mod model;
 pub mod sandbox;

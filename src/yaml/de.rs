@@ -42,7 +42,7 @@ impl Error {
         self
     }
 
-    fn as_named(mut self) -> Error {
+    fn without_key(mut self) -> Error {
         self.named = true;
         self
     }
@@ -81,7 +81,7 @@ impl de::Error for Error {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Error {
         let message = format!("unknown key `{}`{}", field.escape_debug(), suggestion(field, expected));
-        Error::new(Kind::Says(message)).as_named()
+        Error::new(Kind::Says(message)).without_key()
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Error {
@@ -95,7 +95,7 @@ impl de::Error for Error {
     }
 
     fn duplicate_field(field: &'static str) -> Error {
-        Error::new(Kind::Says(format!("the key `{field}` stands here twice"))).as_named()
+        Error::new(Kind::Says(format!("the key `{field}` stands here twice"))).without_key()
     }
 }
 

@@ -21,11 +21,13 @@ pub struct YamlError {
     pub message: String,
 }
 
-/// Where something begins. Both count from 1; columns count characters.
+/// Where something begins. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     pub line: u32,
     pub column: u32,
+    /// Which of several texts that are read together: see [`parse_as`].
+    pub source: u16,
 }
 
 impl fmt::Display for Span {
@@ -146,6 +148,14 @@ impl Node {
 /// Reads one document. `file` is how the text is called in messages.
 pub fn parse(file: &str, text: &str) -> Result<Node, YamlError> {
     reader::read(file, text, Limits::default())
+}
+
+/// As [`parse`], for one of several texts that end up in one tree: `source` is in every span.
+pub fn parse_as(file: &str, text: &str, source: u16) -> Result<Node, YamlError> {
+    reader::read(file, text, Limits::default()).map(|mut node| {
+        reader::stamp(&mut node, source);
+        node
+    })
 }
 
 /// As [`parse`], with limits of one's own.

@@ -67,7 +67,7 @@ pub(super) fn read(file: &str, text: &str, limits: Limits) -> Result<Node, YamlE
     };
     if text.len() > limits.text {
         let message = format!("is {} bytes long; at most {} are read", text.len(), limits.text);
-        return Err(builder.error(Span { line: 1, column: 1 }, message));
+        return Err(builder.error(Span { line: 1, column: 1, source: 0 }, message));
     }
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
@@ -101,12 +101,12 @@ pub(super) fn read(file: &str, text: &str, limits: Limits) -> Result<Node, YamlE
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
     }
-    Ok(builder.root.take().unwrap_or(Node::new(Value::Null, Span { line: 1, column: 1 })))
+    Ok(builder.root.take().unwrap_or(Node::new(Value::Null, Span { line: 1, column: 1, source: 0 })))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a text is at most a mebibyte long")]
 fn span_of(marker: &saphyr_parser::Marker) -> Span {
-    Span { line: marker.line().max(1) as u32, column: marker.col() as u32 + 1 }
+    Span { line: marker.line().max(1) as u32, column: marker.col() as u32 + 1, source: 0 }
 }
 
 impl Builder<'_> {
@@ -121,7 +121,7 @@ impl Builder<'_> {
         for number in [span.line, span.line.saturating_sub(1)] {
             let line = self.text.lines().nth((number as usize).saturating_sub(1)).unwrap_or_default();
             if let Some(column) = tab(line) {
-                let at = Span { line: number, column: u32::try_from(column).unwrap_or(0) + 1 };
+                let at = Span { line: number, column: u32::try_from(column).unwrap_or(0) + 1, source: 0 };
                 return self.error(at, "a tab indents this line; YAML wants spaces");
             }
         }
@@ -280,6 +280,19 @@ impl Builder<'_> {
             _ => false,
         };
         if fits { Ok(value) } else { Err(self.error(span, format!("the tag `{tag}` means nothing here"))) }
+    }
+}
+
+/// Depth is bounded by the time this runs.
+pub(super) fn stamp(node: &mut Node, source: u16) {
+    node.span.source = source;
+    match &mut node.value {
+        Value::Seq(items) => items.iter_mut().for_each(|item| stamp(item, source)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+            stamp(key, source);
+            stamp(value, source);
+        }),
+        _ => {}
     }
 }
 

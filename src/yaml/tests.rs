@@ -119,10 +119,10 @@ fn words_of_yaml_one_one_stay_words_and_numbers_keep_their_text() {
 fn every_value_knows_where_it_stands() {
     let node = parse("x", "services:\n  app:\n    image: nginx\n    ports:\n      - 80\n").unwrap();
     let image = node.at(&["services", "app", "image"]).unwrap();
-    assert_eq!(image.span, Span { line: 3, column: 12 });
+    assert_eq!(image.span, Span { line: 3, column: 12, source: 0 });
     let ports = node.at(&["services", "app", "ports"]).unwrap();
-    assert_eq!(ports.as_seq().unwrap()[0].span, Span { line: 5, column: 9 });
-    assert_eq!(node.as_map().unwrap()[0].0.span, Span { line: 1, column: 1 });
+    assert_eq!(ports.as_seq().unwrap()[0].span, Span { line: 5, column: 9, source: 0 });
+    assert_eq!(node.as_map().unwrap()[0].0.span, Span { line: 1, column: 1, source: 0 });
 }
 
 #[test]
