@@ -8,6 +8,7 @@ pub mod config;
 pub mod dev;
 pub mod engine;
 pub mod forge;
+pub mod logs;
 pub mod model;
 pub mod sandbox;
 pub mod secrets;
