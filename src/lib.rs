@@ -6,6 +6,7 @@ pub mod compose;
 pub mod config;
 pub mod forge;
 pub mod model;
+pub mod recipe;
 pub mod secrets;
 pub mod store;
 pub mod yaml;
