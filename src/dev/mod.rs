@@ -1,0 +1,3 @@
+//! For developing: recipes with a history, and the set-up that needs no file.
+
+pub mod recipe;

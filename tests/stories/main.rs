@@ -1,0 +1,17 @@
+//! Stories: each goes through the front door, over a forge, real git, a real Swarm and a real Traefik. One file a story, or a
+//! few that are one subject. They run in parallel, each in a house of its own (`support/house.rs`).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod closed_before_its_turn;
+mod comments;
+mod failing_apps;
+mod forge_down;
+mod passes;
+mod pushed_after;
+mod recording_abra;
+mod restart;
+mod secret_in_output;
+mod two_requests;

@@ -1,0 +1,64 @@
+//! Docker as it is, by its own program and not by our database.
+
+use std::process::{Command, Output, Stdio};
+
+/// Why nothing can be deployed here, if nothing can.
+pub fn missing() -> Option<String> {
+    let answer = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+    match answer {
+        Ok(answer) if answer.status.success() => None,
+        Ok(answer) => Some(format!("no Docker engine answers: {}", String::from_utf8_lossy(&answer.stderr).trim())),
+        Err(error) => Some(format!("there is no docker program: {error}")),
+    }
+}
+
+pub fn docker(arguments: &[&str]) -> Output {
+    Command::new("docker").args(arguments).stdin(Stdio::null()).output().expect("docker was there a moment ago")
+}
+
+fn lines(arguments: &[&str]) -> Vec<String> {
+    String::from_utf8_lossy(&docker(arguments).stdout).lines().map(str::to_owned).collect()
+}
+
+/// Everything on this Swarm whose name has `mark` in it: `volume x_h3_ci_test_data`, ….
+pub fn objects(mark: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (kind, list) in [
+        ("service", &["service", "ls", "--format", "{{.Name}}"][..]),
+        ("container", &["ps", "-a", "--format", "{{.Names}}"]),
+        ("volume", &["volume", "ls", "--format", "{{.Name}}"]),
+        ("secret", &["secret", "ls", "--format", "{{.Name}}"]),
+        ("config", &["config", "ls", "--format", "{{.Name}}"]),
+        ("network", &["network", "ls", "--format", "{{.Name}}"]),
+    ] {
+        found.extend(lines(list).into_iter().filter(|name| name.contains(mark)).map(|name| format!("{kind} {name}")));
+    }
+    found
+}
+
+/// Containers that run now.
+pub fn running(mark: &str) -> Vec<String> {
+    lines(&["ps", "--format", "{{.Names}}"]).into_iter().filter(|name| name.contains(mark)).collect()
+}
+
+/// What is left of a story that failed: removed as far as it goes, services first.
+pub fn remove(mark: &str) {
+    for _ in 0..20 {
+        let left = objects(mark);
+        if left.is_empty() {
+            return;
+        }
+        for object in &left {
+            let Some((kind, name)) = object.split_once(' ') else { continue };
+            let force: &[&str] = match kind {
+                "container" | "volume" => &["-f"],
+                _ => &[],
+            };
+            docker(&[&[kind, "rm"][..], force, &[name]].concat());
+        }
+        // A removal that Swarm has yet to carry out ends with its containers.
+        for container in running(mark) {
+            docker(&["wait", &container]);
+        }
+    }
+}
