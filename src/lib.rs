@@ -10,6 +10,7 @@ pub mod engine;
 pub mod forge;
 pub mod logs;
 pub mod model;
+pub mod recipe;
 pub mod sandbox;
 pub mod secrets;
 pub mod store;
