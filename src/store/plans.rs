@@ -35,6 +35,7 @@ async fn lists_walk_their_index() {
         (filter(recipe(), Some(Outcome::Failed)), "runs_by_recipe_outcome "),
         (runs::OPEN, "runs_waiting"),
         (runs::OF_PR, "runs_by_pr "),
+        (comments::UNDECIDED, "comments_undecided"),
         (comments::DECISIONS, "decisions_newest"),
         (outbox::DUE, "outbox_due"),
     ] {
