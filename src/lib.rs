@@ -1,6 +1,7 @@
 //! cc-ci tests pull requests of Co-op Cloud recipes by deploying them. `docs/architecture.md` is the map.
 
 pub mod abra;
+pub mod alarms;
 pub mod bell;
 pub mod clock;
 pub mod compose;
@@ -8,11 +9,14 @@ pub mod config;
 pub mod dev;
 pub mod engine;
 pub mod forge;
+pub mod intake;
 pub mod logs;
 pub mod model;
 pub mod recipe;
+pub mod report;
 pub mod sandbox;
 pub mod secrets;
+pub mod stages;
 pub mod store;
 pub mod swarm;
 pub mod yaml;
