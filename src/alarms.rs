@@ -56,23 +56,29 @@ pub struct Lasting {
     pub since: Time,
 }
 
-/// Those that last, of this process.
+/// Those that last, of this process, and when the forge was last read. Every clone shows the same.
 #[derive(Clone, Debug, Default)]
-pub struct Alarms(Arc<Mutex<BTreeMap<Alarm, Lasting>>>);
+pub struct Alarms(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    lasting: BTreeMap<Alarm, Lasting>,
+    polled_at: Option<Time>,
+}
 
 impl Alarms {
     /// It is so. Logged when it begins and when its words change.
     pub fn raise(&self, alarm: Alarm, words: impl Into<String>, now: Time) {
         let words = words.into();
-        let mut lasting = self.lock();
-        match lasting.get_mut(&alarm) {
+        let mut board = self.lock();
+        match board.lasting.get_mut(&alarm) {
             Some(known) if known.words == words => return,
             Some(known) => known.words.clone_from(&words),
             None => {
-                lasting.insert(alarm, Lasting { alarm, words: words.clone(), since: now });
+                board.lasting.insert(alarm, Lasting { alarm, words: words.clone(), since: now });
             }
         }
-        drop(lasting);
+        drop(board);
         if alarm.is_grave() {
             tracing::error!(alarm = alarm.as_str(), words, "an alarm began");
         } else {
@@ -82,16 +88,26 @@ impl Alarms {
 
     /// It is not so any more.
     pub fn clear(&self, alarm: Alarm) {
-        if self.lock().remove(&alarm).is_some() {
+        if self.lock().lasting.remove(&alarm).is_some() {
             tracing::info!(alarm = alarm.as_str(), "the alarm is over");
         }
     }
 
     pub fn lasting(&self) -> Vec<Lasting> {
-        self.lock().values().cloned().collect()
+        self.lock().lasting.values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Alarm, Lasting>> {
+    /// The forge was asked what is new, and answered.
+    pub fn polled(&self, now: Time) {
+        self.lock().polled_at = Some(now);
+    }
+
+    /// When it last did.
+    pub fn last_poll(&self) -> Option<Time> {
+        self.lock().polled_at
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -117,7 +117,8 @@ pub(super) fn cancelled(waiting: &[RunId], running: &[RunId], address: &str) -> 
 /// An answer to `!testme status`: the newest runs here, those that wait with their place.
 pub(super) fn status(runs: &[Run], place: impl Fn(RunId) -> Option<usize>, address: &str) -> String {
     if runs.is_empty() {
-        return "**Nothing yet:** no test of this pull request waits, runs or ran. A member can write `!testme`.".into();
+        return "**Nothing yet:** no test of this pull request waits, runs or ran. A member can write `!testme`."
+            .into();
     }
     let mut lines = vec!["**Here:**".to_owned(), String::new()];
     for run in runs.iter().take(5) {

@@ -284,11 +284,7 @@ mod tests {
         assert_eq!(said("!testme again upgrade").as_deref(), Some("!testme upgrade again"));
         assert_eq!(
             Command::find("!testme upgrade from=1.3.2+25.0.6 again"),
-            Some(Command::Test(Test {
-                asked: Asked::Upgrade,
-                from: FromVersion::read("1.3.2+25.0.6"),
-                again: true
-            }))
+            Some(Command::Test(Test { asked: Asked::Upgrade, from: FromVersion::read("1.3.2+25.0.6"), again: true }))
         );
         assert!(matches!(Command::find("!testme from=1.3.2"), Some(Command::Test(Test { asked: Asked::All, .. }))));
         for wrong in [

@@ -82,9 +82,7 @@ impl<F: Forge> Intake<F> {
                 Ok(Refusal::CannotCheck(why.clone()))
             }
             ForgeError::NotFound(_) | ForgeError::Archived(_) => Ok(Refusal::Gone),
-            ForgeError::Odd(why) => {
-                self.look_again_or(seen, Refusal::CannotCheck(why.clone())).await
-            }
+            ForgeError::Odd(why) => self.look_again_or(seen, Refusal::CannotCheck(why.clone())).await,
         }
     }
 

@@ -14,7 +14,8 @@ pub(super) fn word(rule: &Enrol, repository: &Repository) -> Word {
     let is_in = |why: String| Word { enrolled: true, why };
     let is_out = |why: String| Word { enrolled: false, why };
     let name = &repository.repo.name;
-    let named = |list: &[crate::model::RepoName]| list.iter().any(|one| one.as_str().eq_ignore_ascii_case(name.as_str()));
+    let named =
+        |list: &[crate::model::RepoName]| list.iter().any(|one| one.as_str().eq_ignore_ascii_case(name.as_str()));
     if named(&rule.except) {
         return is_out("`forge.enrol.except` names it".into());
     }

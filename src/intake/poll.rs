@@ -78,6 +78,7 @@ impl<'a, F: Forge> Poller<'a, F> {
         match self.round(now).await {
             Ok(next) => {
                 self.breaker.went_well();
+                self.intake.alarms.polled(self.intake.clock.now());
                 self.intake.alarms.clear(Alarm::ForgeSilent);
                 self.intake.alarms.clear(Alarm::TokenRefused);
                 next
@@ -128,7 +129,8 @@ impl<'a, F: Forge> Poller<'a, F> {
     }
 
     fn next(&self, now: Time, behind: bool, sweep_every: Duration) -> Time {
-        let sweep = self.sweep.map(|sweep| if sweep.finished { sweep.since.plus(sweep_every) } else { now.plus(PAUSE) });
+        let sweep =
+            self.sweep.map(|sweep| if sweep.finished { sweep.since.plus(sweep_every) } else { now.plus(PAUSE) });
         let soon = behind.then(|| now.plus(SOON));
         [Some(self.poll_at), sweep, soon].into_iter().flatten().min().unwrap_or(now)
     }
@@ -313,7 +315,9 @@ impl<F: Forge> Intake<F> {
         let mut notes = notes.into_iter().peekable();
         while notes.peek().is_some() {
             let some: Vec<Note> = notes.by_ref().take(AT_ONCE).collect();
-            self.store.write("takes in comments", move |tx| some.iter().try_for_each(|note| store(tx, note, now))).await?;
+            self.store
+                .write("takes in comments", move |tx| some.iter().try_for_each(|note| store(tx, note, now)))
+                .await?;
         }
         self.store.write("notes a look", move |tx| repositories::looked(tx, id, watermark, now)).await?;
         Ok(())

@@ -156,8 +156,7 @@ impl Pretend {
         let mut state = self.state();
         state.sequence += 1;
         let id = CommentId(state.sequence);
-        let comment =
-            Comment { id, pr, author: author.into(), body: body.into(), created_at: at, updated_at: at };
+        let comment = Comment { id, pr, author: author.into(), body: body.into(), created_at: at, updated_at: at };
         state.comments.push((repo(name), comment));
         id
     }
@@ -259,8 +258,12 @@ impl Forge for Pretend {
     async fn pushes(&self, of: &Repo, pr: Pr) -> Result<Vec<Push>, ForgeError> {
         let state = self.asked("pushes")?;
         let skip = usize::from(state.odd.timeline_is_late);
-        let found: Vec<Push> =
-            state.pushes.iter().filter(|(repo, number, _)| repo == of && *number == pr).map(|(.., p)| p.clone()).collect();
+        let found: Vec<Push> = state
+            .pushes
+            .iter()
+            .filter(|(repo, number, _)| repo == of && *number == pr)
+            .map(|(.., p)| p.clone())
+            .collect();
         Ok(found[..found.len() - skip].to_vec())
     }
 

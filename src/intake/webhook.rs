@@ -144,7 +144,11 @@ mod tests {
             vec![EVENT, ("x-gitea-signature", &good[..62])],
             vec![EVENT, ("x-gitea-signature", "not hexadecimal")],
         ] {
-            assert_eq!(ask(Some("hook secret"), &headers, BODY.into()).await, (StatusCode::UNAUTHORIZED, 0), "{headers:?}");
+            assert_eq!(
+                ask(Some("hook secret"), &headers, BODY.into()).await,
+                (StatusCode::UNAUTHORIZED, 0),
+                "{headers:?}"
+            );
         }
         let changed = BODY.replace("keycloak", "cryptpad");
         let headers = [EVENT, ("x-gitea-signature", good.as_str())];

@@ -60,9 +60,8 @@ impl Card {
 
     /// The first stage that went wrong.
     pub fn culprit(&self) -> Option<&Stage> {
-        let wrong = |stage: &&Stage| {
-            matches!(stage.state, StageState::Failed | StageState::TimedOut | StageState::Infra)
-        };
+        let wrong =
+            |stage: &&Stage| matches!(stage.state, StageState::Failed | StageState::TimedOut | StageState::Infra);
         self.stages.iter().find(wrong)
     }
 

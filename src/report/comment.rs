@@ -311,9 +311,9 @@ fn how_again(stage: Option<StageName>) -> String {
         StageName::Fetch | StageName::Lint | StageName::Uninstall => None,
     });
     match only {
-        Some(only) => format!(
-            "Again: `!testme` · only this: `!testme {only}` · on your machine: `cc-ci run --stage {only} .`"
-        ),
+        Some(only) => {
+            format!("Again: `!testme` · only this: `!testme {only}` · on your machine: `cc-ci run --stage {only} .`")
+        }
         None => "Again: `!testme` · on your machine: `cc-ci run .`".into(),
     }
 }

@@ -71,7 +71,9 @@ pub fn short(text: &str, most: usize) -> String {
 
 /// One line without control characters and without what turns text around.
 pub fn flat(outside: &str) -> String {
-    let visible = outside.chars().map(|letter| if letter.is_control() || letter == '\u{2028}' || letter == '\u{2029}' { ' ' } else { letter });
+    let visible = outside
+        .chars()
+        .map(|letter| if letter.is_control() || letter == '\u{2028}' || letter == '\u{2029}' { ' ' } else { letter });
     let kept: String = visible.filter(|letter| !is_hidden(*letter)).collect();
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -98,7 +100,8 @@ mod tests {
     use super::*;
 
     fn events(markdown: &str) -> Vec<Event<'_>> {
-        Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_GFM).collect()
+        Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_GFM)
+            .collect()
     }
 
     #[test]

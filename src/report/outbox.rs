@@ -133,7 +133,11 @@ impl<F: Forge> Report<F> {
                     self.heed(lanes, Sent::Unanswered(Some(after.unwrap_or(Duration::from_secs(5)))));
                 }
                 Err(error) => {
-                    self.alarms.raise(Alarm::BotRights, format!("asking for the bot's name: {error}"), self.clock.now());
+                    self.alarms.raise(
+                        Alarm::BotRights,
+                        format!("asking for the bot's name: {error}"),
+                        self.clock.now(),
+                    );
                     self.heed(lanes, Sent::Unanswered(Some(TOKEN_PAUSE)));
                 }
             }
@@ -154,7 +158,8 @@ impl<F: Forge> Report<F> {
                 }
             }
             Sent::Refused => {
-                let words = "the forge refuses the bot's token (401); reports wait until `forge.token_file` holds a good one";
+                let words =
+                    "the forge refuses the bot's token (401); reports wait until `forge.token_file` holds a good one";
                 self.alarms.raise(Alarm::TokenRefused, words, now);
                 lanes.paused = Some(now.plus(jittered(TOKEN_PAUSE)));
             }
@@ -248,7 +253,10 @@ impl<F: Forge> Lane<'_, F> {
         match &error {
             ForgeError::Unauthorised(_) => Ok(Sent::Refused),
             ForgeError::Later { why, after } => {
-                if matches!(due.report, Row::Status { .. }) && due.attempts >= STATUS_ATTEMPTS && self.forge_is_there().await {
+                if matches!(due.report, Row::Status { .. })
+                    && due.attempts >= STATUS_ATTEMPTS
+                    && self.forge_is_there().await
+                {
                     return report.give_up(due, &format!("the forge takes no status for this commit: {why}")).await;
                 }
                 report.try_again(due, why, *after).await?;

@@ -168,7 +168,13 @@ pub fn voice(db: &Connection, repository: RepoId, pr: Pr, head: &Head) -> Result
     )?;
     let found = statement
         .query_row(params![repository, pr, head.as_str()], |row| {
-            Ok(Voice { comment: row.get(0)?, body_hash: row.get(1)?, verdict_of: row.get(2)?, replaced: row.get(3)?, status: row.get(4)? })
+            Ok(Voice {
+                comment: row.get(0)?,
+                body_hash: row.get(1)?,
+                verdict_of: row.get(2)?,
+                replaced: row.get(3)?,
+                status: row.get(4)?,
+            })
         })
         .optional()?;
     Ok(found.unwrap_or_default())

@@ -220,10 +220,22 @@ impl House {
 
     /// It has asked the forge twice more for what is new: what was there before has been seen.
     pub async fn has_looked(&self) {
-        let since = self.forge.ask("GET", "log", &json!({})).await.as_array().and_then(|log| log.last()?["id"].as_i64()).unwrap_or(0);
-        let path = format!("wait?for=request&path=/repos/issues/search&count=2&since={since}&timeout_ms={}", patience().as_millis());
+        let since = self
+            .forge
+            .ask("GET", "log", &json!({}))
+            .await
+            .as_array()
+            .and_then(|log| log.last()?["id"].as_i64())
+            .unwrap_or(0);
+        let path = format!(
+            "wait?for=request&path=/repos/issues/search&count=2&since={since}&timeout_ms={}",
+            patience().as_millis()
+        );
         self.forge.ask("GET", &path, &json!({})).await;
-        let path = format!("wait?for=request&path=/issues/comments&count=2&since={since}&timeout_ms={}", patience().as_millis());
+        let path = format!(
+            "wait?for=request&path=/issues/comments&count=2&since={since}&timeout_ms={}",
+            patience().as_millis()
+        );
         self.forge.ask("GET", &path, &json!({})).await;
     }
 
@@ -240,8 +252,11 @@ impl House {
 
     async fn command(&self, arguments: &[&str]) -> String {
         let config = self.path("config.yaml");
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).chain(["--config".into(), text(&config).into()]).collect();
-        tokio::task::spawn_blocking(move || cc_ci(&arguments.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap()
+        let arguments: Vec<String> =
+            arguments.iter().map(ToString::to_string).chain(["--config".into(), text(&config).into()]).collect();
+        tokio::task::spawn_blocking(move || cc_ci(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
+            .await
+            .unwrap()
     }
 
     /// Waits until a run is so far: `queued or later`, `running` (or over already), or an outcome.
@@ -329,7 +344,11 @@ impl Drop for House {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.path("cc-ci.txt")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            println!("---- what cc-ci of {} said ----\n{}", self.name, lines[lines.len().saturating_sub(120)..].join("\n"));
+            println!(
+                "---- what cc-ci of {} said ----\n{}",
+                self.name,
+                lines[lines.len().saturating_sub(120)..].join("\n")
+            );
         }
         docker::remove(&self.number.mark());
     }
@@ -363,7 +382,9 @@ impl Forge {
 
     /// A call of `/_dev`, which has to go well.
     pub async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.try_ask(method, path, body).await.unwrap_or_else(|(status, said)| panic!("{method} /_dev/{path} {body}: {status} {said}"))
+        self.try_ask(method, path, body)
+            .await
+            .unwrap_or_else(|(status, said)| panic!("{method} /_dev/{path} {body}: {status} {said}"))
     }
 
     pub async fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, String)> {
@@ -396,7 +417,8 @@ impl Call {
 
     /// The sub-command, whatever flags stand between its words.
     pub fn is(&self, command: &str) -> bool {
-        let words: Vec<&str> = self.arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+        let words: Vec<&str> =
+            self.arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
         words.join(" ").starts_with(command) && !self.has("--help")
     }
 

@@ -41,7 +41,10 @@ impl<'a> PullRequest<'a> {
         let head_repository = match fork {
             None => format!("{ORGANISATION}/{}", pull.repository),
             Some(owner) => {
-                house.forge.ask("POST", &format!("repos/{ORGANISATION}/{}/forks", pull.repository), &json!({"owner": owner})).await;
+                house
+                    .forge
+                    .ask("POST", &format!("repos/{ORGANISATION}/{}/forks", pull.repository), &json!({"owner": owner}))
+                    .await;
                 format!("{owner}/{}", pull.repository)
             }
         };
@@ -49,7 +52,9 @@ impl<'a> PullRequest<'a> {
         let opened = json!({"title": "A change", "author": MEMBER, "head": "change", "base": "main"});
         let opened = match fork {
             None => opened,
-            Some(owner) => json!({"title": "A change", "author": MEMBER, "head": format!("{owner}:change"), "base": "main"}),
+            Some(owner) => {
+                json!({"title": "A change", "author": MEMBER, "head": format!("{owner}:change"), "base": "main"})
+            }
         };
         let answer = house.forge.ask("POST", &format!("repos/{ORGANISATION}/{}/pulls", pull.repository), &opened).await;
         PullRequest { number: answer["number"].as_i64().unwrap(), ..pull }
@@ -91,7 +96,10 @@ impl<'a> PullRequest<'a> {
     pub async fn pushes(&self, file: &str, content: &str) {
         let clone = self.house.path(&format!("clone-{}", self.repository));
         std::fs::write(clone.join(file), content).unwrap();
-        for arguments in [&["add", "--all"][..], &["-c", "user.name=M", "-c", "user.email=m@example.org", "commit", "--quiet", "-m", "more"]] {
+        for arguments in [
+            &["add", "--all"][..],
+            &["-c", "user.name=M", "-c", "user.email=m@example.org", "commit", "--quiet", "-m", "more"],
+        ] {
             assert!(Command::new("git").args(arguments).current_dir(&clone).status().unwrap().success());
         }
         let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(&clone).output().unwrap();
@@ -100,7 +108,10 @@ impl<'a> PullRequest<'a> {
     }
 
     pub async fn closes(&self) {
-        self.house.forge.ask("PATCH", &format!("{}/pulls/{}", self.at(), self.number), &json!({"state": "closed"})).await;
+        self.house
+            .forge
+            .ask("PATCH", &format!("{}/pulls/{}", self.at(), self.number), &json!({"state": "closed"}))
+            .await;
     }
 
     pub async fn fork_disappears(&self) {
@@ -113,11 +124,16 @@ impl<'a> PullRequest<'a> {
         let words = reqwest::Url::parse_with_params("http://x/", [("contains", words)]).unwrap();
         let path = format!(
             "wait?for=comment&repo={ORGANISATION}/{}&pr={}&by={BOT}&timeout_ms={}&{}",
-            self.repository, self.number, patience().as_millis(), words.query().unwrap()
+            self.repository,
+            self.number,
+            patience().as_millis(),
+            words.query().unwrap()
         );
         match self.house.forge.try_ask("GET", &path, &json!({})).await {
             Ok(comment) => Text(comment["body"].as_str().unwrap().to_owned()),
-            Err((status, said)) => panic!("{} never heard {}: {status} {said}", self.repository, words.query().unwrap()),
+            Err((status, said)) => {
+                panic!("{} never heard {}: {status} {said}", self.repository, words.query().unwrap())
+            }
         }
     }
 
@@ -125,19 +141,27 @@ impl<'a> PullRequest<'a> {
         let head = self.head.lock().unwrap().clone();
         let path = format!(
             "wait?for=status&repo={ORGANISATION}/{}&sha={head}&state={state}&timeout_ms={}",
-            self.repository, patience().as_millis()
+            self.repository,
+            patience().as_millis()
         );
         self.house.forge.ask("GET", &path, &json!({})).await;
     }
 
     pub async fn has_eyes_on(&self, comment: i64) {
-        let path = format!("wait?for=reaction&comment={comment}&content=eyes&by={BOT}&timeout_ms={}", patience().as_millis());
+        let path =
+            format!("wait?for=reaction&comment={comment}&content=eyes&by={BOT}&timeout_ms={}", patience().as_millis());
         self.house.forge.ask("GET", &path, &json!({})).await;
     }
 
     pub async fn comments_of_the_bot(&self) -> Vec<String> {
-        let all = self.house.forge.ask("GET", &format!("{}/issues/{}/comments", self.at(), self.number), &json!({})).await;
+        let all =
+            self.house.forge.ask("GET", &format!("{}/issues/{}/comments", self.at(), self.number), &json!({})).await;
         let of_bot = |comment: &&Value| comment["user"]["login"] == BOT;
-        all.as_array().unwrap().iter().filter(of_bot).map(|comment| comment["body"].as_str().unwrap().to_owned()).collect()
+        all.as_array()
+            .unwrap()
+            .iter()
+            .filter(of_bot)
+            .map(|comment| comment["body"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
