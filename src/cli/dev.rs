@@ -21,6 +21,8 @@ pub(crate) enum Dev {
     },
     /// Makes a git repository with a history from a recipe laid out as steps; prints its commits.
     Recipe { fixture: PathBuf, out: PathBuf },
+    /// Prepares a directory for `cc-ci up --dev`, and says in JSON where things will be.
+    Setup { dir: PathBuf },
     /// Makes a throw-away authority and a certificate for `*.DOMAIN` of each domain.
     Certificate {
         dir: PathBuf,
@@ -49,6 +51,15 @@ pub(super) fn dev(command: Dev) -> Done {
             println!("{}", serde_json::to_string(&made).context("writing what was made")?);
             Ok(ExitCode::SUCCESS)
         }),
+        Dev::Setup { dir } => {
+            let config = dev::setup::prepare(&dir).map_err(Failure::usage)?;
+            let world = serde_json::json!({
+                "forge": config.forge.url, "web": config.web.address(), "domain": config.domain,
+                "proxy": config.proxy.address.to_string(),
+            });
+            println!("{world}");
+            Ok(ExitCode::SUCCESS)
+        }
         Dev::Certificate { dir, domains } => {
             let domains: Vec<&str> = domains.iter().map(String::as_str).collect();
             certificate::throw_away(&domains, &dir).map_err(Failure::infra)?;

@@ -13,8 +13,6 @@ use crate::config::{self, Config};
 use crate::forge::dev::{self as forge, Remote};
 use crate::reconcile::{self, certificate};
 
-/// Apps of a small world live under it.
-const DOMAIN: &str = "ci.test";
 const ORGANISATION: &str = "recipes";
 /// Who writes for cc-ci, who may ask, and who may not.
 const BOT: &str = "cc-ci-bot";
@@ -47,23 +45,25 @@ pub fn prepare(dir: &Path) -> Result<Config, SetupError> {
     if !file.exists() {
         std::fs::create_dir_all(dir).map_err(|source| SetupError::File { path: dir.into(), source })?;
         let dir = dir.canonicalize().map_err(|source| SetupError::File { path: dir.into(), source })?;
-        certificate::throw_away(&[DOMAIN], &dir)?;
-        write(&dir.join("token"), &token()?, 0o600)?;
         let [forge, web, https, http] = free_ports()?;
-        write(&file, &configuration(&dir, forge, web, https, http), 0o644)?;
+        // Another world on the same Swarm has other apps.
+        let domain = format!("w{https}.test");
+        certificate::throw_away(&[&domain], &dir)?;
+        write(&dir.join("token"), &token()?, 0o600)?;
+        write(&file, &configuration(&dir, &domain, forge, web, https, http), 0o644)?;
     }
     Ok(config::load(&file)?)
 }
 
-fn configuration(dir: &Path, forge: u16, web: u16, https: u16, http: u16) -> String {
+fn configuration(dir: &Path, domain: &str, forge: u16, web: u16, https: u16, http: u16) -> String {
     // Paths are YAML strings in JSON's form, so that no character of them means anything else.
     let path = |name: &str| serde_json::json!(dir.join(name)).to_string();
     format!(
-        "domain: {DOMAIN}\n\
+        "domain: {domain}\n\
          state_dir: {state}\n\
          forge:\n  url: http://127.0.0.1:{forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  poll: {{interval: 2s}}\n\
          web: {{listen: '127.0.0.1:{web}'}}\n\
-         proxy:\n  address: 127.0.0.1:{https}\n  http_port: {http}\n  domain: proxy-{https}.{DOMAIN}\n  \
+         proxy:\n  address: 127.0.0.1:{https}\n  http_port: {http}\n  domain: proxy.{domain}\n  \
          certificate_file: {certificate}\n  key_file: {key}\n  ca_file: {authority}\n",
         state = path("state"),
         token = path("token"),
