@@ -27,6 +27,8 @@ pub(super) struct Entry {
     /// Who the token is of; empty for nobody, `?` for a wrong one.
     user: String,
     agent: String,
+    /// Requests that were being worked on when it came, itself among them.
+    under_way: usize,
     pub(super) status: u16,
     /// The connection was closed without an answer.
     cut: bool,
@@ -43,10 +45,16 @@ impl Entry {
             path: target.into(),
             user: dev.asker(request.headers()).map_or("?".into(), |asker| asker.login),
             agent: text_header(request.headers(), "user-agent").unwrap_or_default().into(),
+            under_way: 0,
             status: 0,
             cut: false,
             body: String::new(),
         }
+    }
+
+    pub(super) fn under_way(mut self, count: usize) -> Entry {
+        self.under_way = count;
+        self
     }
 
     pub(super) fn keep_body(&mut self, body: &[u8]) {

@@ -24,7 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ struct Dev {
     pushing: tokio::sync::Mutex<()>,
     /// Wakes whoever waits for something to be so.
     stirred: watch::Sender<u64>,
+    /// Requests being worked on.
+    under_way: AtomicUsize,
     /// The world on disk is older than the one here.
     stale: AtomicBool,
     address: SocketAddr,
@@ -83,6 +85,7 @@ pub async fn serve(listener: TcpListener, dir: PathBuf, shutdown: CancellationTo
         held: Mutex::default(),
         pushing: tokio::sync::Mutex::default(),
         stirred,
+        under_way: AtomicUsize::new(0),
         stale: AtomicBool::new(false),
         address: listener.local_addr()?,
         hooks: hooks::Sender::new(),
@@ -261,7 +264,8 @@ async fn front(State(dev): State<Arc<Dev>>, ConnectInfo(cut): ConnectInfo<Cut>, 
     }
     let target = request.uri().path_and_query().map_or(path.clone(), |target| target.as_str().to_owned());
     let act = dev.board().strike(request.method().as_str(), &target);
-    let entry = log::Entry::begin(&dev, &request, &target);
+    let _busy = Busy::with(&dev.under_way);
+    let entry = log::Entry::begin(&dev, &request, &target).under_way(dev.under_way.load(Ordering::SeqCst));
     match act {
         Some(Act::Reset) => {
             cut.now();
@@ -286,6 +290,22 @@ async fn front(State(dev): State<Arc<Dev>>, ConnectInfo(cut): ConnectInfo<Cut>, 
     dev.log().add(entry.ended(answer.status().as_u16()));
     dev.stir();
     dev.dated(answer)
+}
+
+/// Counts a request as long as it is worked on, also one whose asker went away.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl Busy<'_> {
+    fn with(count: &AtomicUsize) -> Busy<'_> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Busy(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 fn say(canned: &Canned) -> Response<Body> {
