@@ -8,6 +8,7 @@ pub mod compose;
 pub mod config;
 pub mod dev;
 pub mod forge;
+pub mod git;
 pub mod intake;
 pub mod logs;
 pub mod model;
