@@ -350,10 +350,7 @@ async fn a_newer_request_takes_the_place_of_one_that_waits() {
     let old = house.run(RunId(1)).await;
     assert_eq!((old.outcome, old.superseded_by), (Some(Outcome::Superseded), Some(RunId(2))));
     let comment = house.comment_on("keycloak", 'a').unwrap();
-    assert!(
-        comment.starts_with("**Superseded**: run 2 took its place") && comment.contains("now [run 2]"),
-        "{comment}"
-    );
+    assert!(comment.starts_with("**Superseded**: replaced by run 2") && comment.contains("now [run 2]"), "{comment}");
     assert_eq!(house.forge.last_status('a').unwrap().state.as_str(), "error");
     assert!(house.comment_on("keycloak", 'b').unwrap().starts_with("**Waiting**"));
     // Of the same head there is one comment, and the newer run speaks.
