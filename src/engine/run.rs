@@ -191,10 +191,9 @@ pub fn finish(tx: &Transaction, id: RunId, verdict: Verdict, gone: TornDown, now
     }
     let verdict = with_leftovers(verdict, &gone.left);
     let planned = stages::of_run(tx, id)?;
-    if verdict.outcome == Outcome::Passed {
-        if let Some(stage) = planned.iter().find(|stage| !allows_a_pass(stage)) {
-            return refuse(format!("run {id} cannot pass: stage {} is {}", stage.name, stage.state));
-        }
+    let failing = planned.iter().find(|stage| !allows_a_pass(stage));
+    if let (Outcome::Passed, Some(stage)) = (verdict.outcome, failing) {
+        return refuse(format!("run {id} cannot pass: stage {} is {}", stage.name, stage.state));
     }
     close_stages(tx, id, &planned, "the run ended while it ran", "the run ended before it", now)?;
     runs::finish(tx, id, verdict.outcome, &verdict.reason, now)?;

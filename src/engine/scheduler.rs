@@ -71,12 +71,12 @@ pub trait Work: Clone + Send + Sync + 'static {
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     pub drain: CancellationToken,
-    pub hurry: CancellationToken,
+    pub haste: CancellationToken,
 }
 
 impl From<CancellationToken> for Shutdown {
     fn from(drain: CancellationToken) -> Shutdown {
-        Shutdown { drain, hurry: CancellationToken::new() }
+        Shutdown { drain, haste: CancellationToken::new() }
     }
 }
 
@@ -151,7 +151,7 @@ impl<W: Work> Scheduler<W> {
                     hurried = true;
                     self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
                 }
-                () = shutdown.hurry.cancelled(), if !hurried => {
+                () = shutdown.haste.cancelled(), if !hurried => {
                     hurried = true;
                     self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
                 }

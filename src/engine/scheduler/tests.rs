@@ -227,7 +227,7 @@ async fn a_stopping_runner_takes_nothing_new_and_tells_the_last_one_when_its_pat
 
     shutdown.drain.cancel();
     assert_eq!(stop.why(), None, "the grace was not given");
-    shutdown.hurry.cancel();
+    shutdown.haste.cancel();
     tokio::time::timeout(Duration::from_secs(20), stop.token().cancelled()).await.unwrap();
     assert_eq!(stop.why(), Some(Why::Stopping));
 
