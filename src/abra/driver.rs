@@ -114,6 +114,8 @@ impl Home {
 pub trait Listener: Send {
     fn command(&mut self, line: &str);
     fn output(&mut self, stream: Stream, bytes: &[u8]);
+    /// The call is over: what it left without a line end is a line.
+    fn ended(&mut self) {}
 }
 
 struct Nobody;
@@ -336,9 +338,9 @@ impl Session<'_> {
                 Stream::Err => stderr.push(bytes),
             }
         };
-        let exit = sandbox::run(&command, &self.cancel, &mut sink)
-            .await
-            .map_err(|source| Failed::Spawn { what: what.to_owned(), source })?;
+        let exit = sandbox::run(&command, &self.cancel, &mut sink).await;
+        listener.ended();
+        let exit = exit.map_err(|source| Failed::Spawn { what: what.to_owned(), source })?;
         match exit.ended {
             Ended::ByItself => Ok((exit.code, stdout.text(), stderr.text())),
             Ended::Cancelled => Err(Failed::Cancelled { what: what.to_owned() }),

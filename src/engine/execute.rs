@@ -110,7 +110,12 @@ impl Engine {
             (Walked::Badly(verdict), _) => self.finish(id, verdict).await?,
         };
         job.log.line(StageName::Uninstall, &ended);
-        job.log.close().await;
+        if let Some(fault) = job.log.fault() {
+            tracing::error!(run = %id, fault, "something of the run's log is missing");
+        }
+        if let Err(error) = job.log.close().await {
+            tracing::warn!(run = %id, error = %error, "the run's log could not be packed");
+        }
         Ok(())
     }
 

@@ -7,6 +7,8 @@
 pub mod execute;
 pub mod heartbeat;
 pub mod ledger;
+pub mod local;
+mod progress;
 pub mod recover;
 pub mod run;
 pub mod scheduler;

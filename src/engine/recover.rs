@@ -70,14 +70,10 @@ pub async fn recover(engine: &Engine) -> Result<usize, StoreError> {
         engine.ledger.store.read(apps::standing).await?.into_iter().map(|app| app.run).collect();
     let swept = tokio::task::spawn_blocking(move || {
         remove_abandoned(&work, &standing);
-        logs::close_abandoned(&logs)
-    })
-    .await;
-    match swept {
-        Ok(Ok(closed)) if closed > 0 => tracing::info!(closed, "logs of a process that is gone were closed"),
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(error = %error, "logs of a process that is gone stay as they are"),
-        Err(error) => tracing::error!(error = %error, "closing abandoned logs broke off"),
+        close_logs(&logs);
+    });
+    if let Err(error) = swept.await {
+        tracing::error!(error = %error, "closing what a dead process left open broke off");
     }
     Ok(open.len())
 }
@@ -130,6 +126,21 @@ fn remove_abandoned(work: &Path, standing: &[RunId]) {
         let run = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok());
         if run.is_some_and(|run| !standing.contains(&run)) {
             let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Logs whose writers died. Nothing runs yet, so none of them is being written.
+fn close_logs(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse::<RunId>().ok()) else {
+            continue;
+        };
+        match logs::close_abandoned(dir, run) {
+            Ok(()) => tracing::info!(run = %run, "the log of a process that is gone was closed"),
+            Err(error) => tracing::warn!(run = %run, error = %error, "the log of a process that is gone stays open"),
         }
     }
 }

@@ -12,7 +12,7 @@ pub const RUN: &str = "cc-ci.run";
 pub const INSTANCE: &str = "cc-ci.instance";
 
 /// The overlay for a recipe as its own files say it.
-pub fn for_recipe(own: &Compose, run: RunId, instance: &str) -> String {
+pub fn text(own: &Compose, run: RunId, instance: &str) -> String {
     let names = |objects: Vec<Object<'_>>| -> Vec<String> {
         objects.into_iter().filter(|object| !object.is_external()).map(|object| object.key.to_owned()).collect()
     };
@@ -20,12 +20,12 @@ pub fn for_recipe(own: &Compose, run: RunId, instance: &str) -> String {
     let (volumes, networks) = (names(own.volumes()), names(own.networks()));
     let version = own.tree().get("version").and_then(|version| version.as_str());
     let parts = Parts { services: &services, volumes: &volumes, networks: &networks };
-    text(version, &parts, run, instance)
+    written(version, &parts, run, instance)
 }
 
 /// The overlay for services, own volumes and own networks. `version` is the recipe's own `version:`; Docker's client takes
 /// compose files together only when they agree on it.
-fn text(version: Option<&str>, parts: &Parts<'_>, run: RunId, instance: &str) -> String {
+fn written(version: Option<&str>, parts: &Parts<'_>, run: RunId, instance: &str) -> String {
     let mut text = String::new();
     if let Some(version) = version {
         text.push_str(&format!("version: {}\n", quoted(version)));
@@ -60,12 +60,10 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// `COMPOSE_FILE` with the overlay at its end.
-pub fn appended(compose_file: &str) -> String {
-    if compose_file.split(':').any(|file| file == FILE) {
-        return compose_file.to_owned();
-    }
-    format!("{compose_file}:{FILE}")
+/// `COMPOSE_FILE` with the overlay at its end, once.
+pub fn appended(files: &[String]) -> String {
+    let own = files.iter().map(String::as_str).filter(|file| *file != FILE);
+    own.chain([FILE]).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]
@@ -77,7 +75,7 @@ mod tests {
         let services = ["app".to_owned(), "db".to_owned()];
         let volumes = ["data".to_owned()];
         let parts = Parts { services: &services, volumes: &volumes, networks: &[] };
-        let text = text(Some("3.8"), &parts, RunId(7), "house");
+        let text = written(Some("3.8"), &parts, RunId(7), "house");
         let node = crate::yaml::parse(FILE, &text).unwrap();
         assert!(matches!(node.value, crate::yaml::Value::Map(_)));
         assert!(text.starts_with("version: \"3.8\"\n"), "{text}");
@@ -87,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_overlay_comes_last_and_once() {
-        assert_eq!(appended("compose.yml:compose.db.yml"), "compose.yml:compose.db.yml:compose.cc-ci.yml");
-        assert_eq!(appended(&appended("compose.yml")), "compose.yml:compose.cc-ci.yml");
+        let files = ["compose.yml", "compose.cc-ci.yml", "compose.db.yml"].map(str::to_owned);
+        assert_eq!(appended(&files), "compose.yml:compose.db.yml:compose.cc-ci.yml");
     }
 }
