@@ -174,7 +174,7 @@ impl Recipe {
     }
 
     /// As [`Recipe::say`], for who wants to find more than the first thing that is wrong.
-    fn say_unchecked(&self, env: &EnvFile, domain: &str) -> Result<Said, RecipeError> {
+    pub fn say_unchecked(&self, env: &EnvFile, domain: &str) -> Result<Said, RecipeError> {
         let variables = self.variables(env, domain);
         let stack = variables.get("STACK_NAME").cloned().unwrap_or_default();
         let compose = compose::load(&self.dir, &compose_files(&variables), &variables)?;
