@@ -1,0 +1,3 @@
+//! For developing this: a history to look at.
+
+pub mod seed;
