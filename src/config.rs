@@ -130,6 +130,9 @@ pub struct Runner {
     pub docker: PathBuf,
     /// File with a token that may only read; the bot's own where there is none.
     pub git_token_file: Option<PathBuf>,
+    /// When told to stop, how long the run under way may go on before it is torn down and tried again later.
+    #[serde(with = "span")]
+    pub grace: Duration,
     pub limits: Limits,
 }
 
@@ -140,6 +143,7 @@ impl Default for Runner {
             abra: None,
             docker: "/var/run/docker.sock".into(),
             git_token_file: None,
+            grace: seconds(600),
             limits: Limits::default(),
         }
     }

@@ -215,6 +215,50 @@ pub fn open(db: &Connection) -> Result<Vec<Run>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The queue in its order: what was interrupted goes on first, then first asked first. Walks `runs_waiting`.
+pub fn waiting(db: &Connection, count: u32) -> Result<Vec<Run>, StoreError> {
+    let mut runs = Vec::new();
+    for sql in [RESUMING, WAITING] {
+        let mut statement = db.prepare_cached(sql)?;
+        let rows = statement.query_map([count], read)?;
+        runs.append(&mut rows.collect::<Result<_, _>>()?);
+    }
+    runs.truncate(count as usize);
+    Ok(runs)
+}
+
+pub(super) const RESUMING: &str = "
+    select * from runs
+     where finished_at is null and started_at is null
+       and retry_of in (select id from runs where outcome = 'interrupted')
+     order by id
+     limit ?1";
+
+pub(super) const WAITING: &str = "
+    select * from runs
+     where finished_at is null and started_at is null
+       and (retry_of is null or retry_of not in (select id from runs where outcome = 'interrupted'))
+     order by id
+     limit ?1";
+
+/// Started and not over, oldest first. Walks `runs_waiting`.
+pub(super) const RUNNING: &str = "select * from runs where finished_at is null and started_at is not null order by id";
+
+pub fn running(db: &Connection) -> Result<Vec<Run>, StoreError> {
+    let mut statement = db.prepare_cached(RUNNING)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Open runs that somebody wants to end. Walks `runs_waiting`.
+pub(super) const UNWANTED: &str = "select * from runs where finished_at is null and cancel_at is not null order by id";
+
+pub fn unwanted(db: &Connection) -> Result<Vec<Run>, StoreError> {
+    let mut statement = db.prepare_cached(UNWANTED)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The runs of one pull request, newest first. Walks `runs_by_pr`.
 pub fn of_pr(db: &Connection, repository: RepoId, pr: Pr, count: u32) -> Result<Vec<Run>, StoreError> {
     let mut statement = db.prepare_cached(OF_PR)?;

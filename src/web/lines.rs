@@ -1,13 +1,15 @@
 //! Lines of a log as pages show them: a window of the text, by offset, cut at line ends. A line is shown whole up to a length,
 //! without terminal sequences; the raw text is one link away.
 
+use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 
 use maud::{Markup, html};
 
-use super::logs::LogText;
 use super::outside::{clean, clip};
-use crate::model::StageName;
+use crate::logs::{self, LogReader};
+use crate::model::{RunId, StageName};
 
 /// Text that a window holds.
 pub(super) const WINDOW: usize = 24 << 10;
@@ -18,37 +20,43 @@ const MOST_OF_A_LINE: usize = 1500;
 /// How far back the end of a failing stage is looked for.
 const SEARCHED: usize = 256 << 10;
 
-/// One line: `time stage stream text`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The log of a run, if it has one.
+pub(super) fn open(dir: &Path, run: RunId) -> io::Result<Option<LogReader>> {
+    match logs::open(dir, run) {
+        Ok(log) => Ok(Some(log)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One line as a page shows it; a line of another form is all text.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     /// `03:04:05`
-    pub at: &'a str,
+    pub at: String,
     pub stage: &'a str,
-    /// `out`, `err`, or `ci` for our own words.
+    /// `out`, `err`, `ci` for our own words, `mark` for those that say how a stage came out.
     pub stream: &'a str,
-    pub text: &'a str,
+    pub text: Cow<'a, str>,
+    /// Bytes that are not shown.
+    pub left_out: usize,
 }
 
 impl<'a> Line<'a> {
-    /// A line of another form is all text.
     pub(super) fn parse(line: &'a str) -> Line<'a> {
-        let whole = Line { at: "", stage: "", stream: "out", text: line };
-        let mut parts = line.splitn(4, ' ');
-        let (Some(time), Some(stage), Some(stream)) = (parts.next(), parts.next(), parts.next()) else { return whole };
-        let at = match (time.as_bytes().get(10), time.get(11..19)) {
-            (Some(b'T'), Some(at)) if at.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') => at,
-            _ => return whole,
+        let (at, stage, stream, text) = match logs::Line::parse(line) {
+            Some(line) => {
+                let second = line.time.0.div_euclid(1000).rem_euclid(86_400);
+                let at = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+                match line.mark() {
+                    Some(mark) => (at, line.stage.as_str(), "mark", mark),
+                    None => (at, line.stage.as_str(), line.stream, line.text),
+                }
+            }
+            None => (String::new(), "", "out", line),
         };
-        if stage.parse::<StageName>().is_err() || !matches!(stream, "out" | "err" | "ci") {
-            return whole;
-        }
-        Line { at, stage, stream, text: parts.next().unwrap_or_default() }
-    }
-
-    /// As much of it as a page shows, and how many bytes it does not.
-    pub(super) fn shown(&self) -> (std::borrow::Cow<'a, str>, usize) {
-        let text = clip(self.text, MOST_OF_A_LINE);
-        (clean(text), self.text.len() - text.len())
+        let shown = clip(text, MOST_OF_A_LINE);
+        Line { at, stage, stream, text: clean(shown), left_out: text.len() - shown.len() }
     }
 }
 
@@ -64,13 +72,13 @@ pub(super) struct Window {
 
 impl Window {
     /// The last lines.
-    pub(super) fn tail(log: &mut dyn LogText) -> io::Result<Window> {
+    pub(super) fn tail(log: &mut LogReader) -> io::Result<Window> {
         let len = log.len()?;
         Window::before(log, len, len)
     }
 
     /// The lines that end where the failing stage ended; the log's tail when that is not near its end.
-    pub(super) fn of_failure(log: &mut dyn LogText, stage: StageName) -> io::Result<Window> {
+    pub(super) fn of_failure(log: &mut LogReader, stage: StageName) -> io::Result<Window> {
         let len = log.len()?;
         let from = len.saturating_sub(SEARCHED as u64);
         let text = log.read_at(from, SEARCHED)?;
@@ -78,7 +86,8 @@ impl Window {
         let mut at = 0;
         for line in text.split_inclusive(|&byte| byte == b'\n') {
             at += line.len();
-            if Line::parse(&String::from_utf8_lossy(line)).stage == stage.as_str() {
+            let word = line.split(|&byte| byte == b' ').nth(1);
+            if word == Some(stage.as_str().as_bytes()) {
                 end = Some(at);
             }
         }
@@ -87,7 +96,7 @@ impl Window {
     }
 
     /// The lines that end at `end`.
-    pub(super) fn before(log: &mut dyn LogText, end: u64, len: u64) -> io::Result<Window> {
+    pub(super) fn before(log: &mut LogReader, end: u64, len: u64) -> io::Result<Window> {
         let end = end.min(len);
         let from = end.saturating_sub(WINDOW as u64);
         let bytes = log.read_at(from, usize::try_from(end - from).unwrap_or(0))?;
@@ -108,7 +117,7 @@ impl Window {
     }
 
     /// The lines from `start`.
-    pub(super) fn after(log: &mut dyn LogText, start: u64) -> io::Result<Window> {
+    pub(super) fn after(log: &mut LogReader, start: u64) -> io::Result<Window> {
         let len = log.len()?;
         let start = start.min(len);
         let bytes = log.read_at(start, WINDOW)?;
@@ -145,28 +154,24 @@ pub(super) fn view(window: &Window) -> Markup {
 }
 
 fn one(line: &Line) -> Markup {
-    let (text, left_out) = line.shown();
     html! {
         p class=[(line.stream != "out").then_some(line.stream)] {
             b { (line.at) }
-            span { (text) @if left_out > 0 { i { " … " (left_out) " more bytes" } } }
+            span { (line.text) @if line.left_out > 0 { i { " … " (line.left_out) " more bytes" } } }
         }
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    impl LogText for &[u8] {
-        fn len(&self) -> io::Result<u64> {
-            Ok(<[u8]>::len(self) as u64)
-        }
-        fn read_at(&mut self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-            let from = usize::try_from(offset).unwrap().min(<[u8]>::len(self));
-            Ok(self[from..(from + most).min(<[u8]>::len(self))].to_vec())
-        }
+    fn reader(text: &[u8]) -> (tempfile::TempDir, LogReader) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(logs::path(dir.path(), RunId(1)), text).unwrap();
+        let reader = open(dir.path(), RunId(1)).unwrap().unwrap();
+        (dir, reader)
     }
 
     fn log(lines: usize) -> String {
@@ -176,17 +181,20 @@ pub(super) mod tests {
     #[test]
     fn a_line_is_read_in_its_parts() {
         let line = Line::parse("2026-01-02T03:04:05.678Z install err a  b");
-        assert_eq!((line.at, line.stage, line.stream, line.text), ("03:04:05", "install", "err", "a  b"));
+        assert_eq!((&*line.at, line.stage, line.stream, &*line.text), ("03:04:05", "install", "err", "a  b"));
         assert_eq!(Line::parse("2026-01-02T03:04:05.678Z install out").text, "");
+        let mark = Line::parse("2026-01-02T03:04:05.678Z install ci == passed");
+        assert_eq!((mark.stream, &*mark.text), ("mark", "passed"));
         for odd in ["", "x", "a b c d", "2026-01-02T03:04:05.678Z nothing out x", "éééééééééééé a b c"] {
-            assert_eq!(Line::parse(odd), Line { at: "", stage: "", stream: "out", text: odd });
+            let line = Line::parse(odd);
+            assert_eq!((&*line.at, line.stage, &*line.text), ("", "", odd));
         }
     }
 
     #[test]
     fn windows_going_back_meet_without_a_gap() {
         let text = log(1500);
-        let mut log = text.as_bytes();
+        let (_dir, mut log) = reader(text.as_bytes());
         let mut window = Window::tail(&mut log).unwrap();
         assert_eq!(window.to, text.len() as u64);
         let mut all = window.text.clone();
@@ -202,7 +210,7 @@ pub(super) mod tests {
     #[test]
     fn windows_going_on_meet_without_a_gap() {
         let text = log(1500);
-        let mut log = text.as_bytes();
+        let (_dir, mut log) = reader(text.as_bytes());
         let (mut all, mut at) = (String::new(), 0);
         while at < text.len() as u64 {
             let window = Window::after(&mut log, at).unwrap();
@@ -217,20 +225,22 @@ pub(super) mod tests {
     #[test]
     fn a_failed_run_opens_where_its_stage_ended() {
         let text = format!("{}2026-01-02T03:04:09.000Z uninstall ci gone\n", log(30));
-        let window = Window::of_failure(&mut text.as_bytes(), StageName::Install).unwrap();
+        let (_dir, mut log) = reader(text.as_bytes());
+        let window = Window::of_failure(&mut log, StageName::Install).unwrap();
         assert!(window.text.ends_with("install out line 29\n"));
         assert!(window.to < window.len);
-        let window = Window::of_failure(&mut text.as_bytes(), StageName::Backup).unwrap();
+        let window = Window::of_failure(&mut log, StageName::Backup).unwrap();
         assert_eq!(window.to, window.len);
     }
 
     #[test]
     fn a_line_without_end_is_no_trap() {
         let text = "x".repeat(100_000);
-        let window = Window::tail(&mut text.as_bytes()).unwrap();
+        let (_dir, mut log) = reader(text.as_bytes());
+        let window = Window::tail(&mut log).unwrap();
         assert_eq!(window.text.len(), WINDOW);
         assert!(view(&window).into_string().len() < 3000);
-        let window = Window::after(&mut text.as_bytes(), 0).unwrap();
+        let window = Window::after(&mut log, 0).unwrap();
         assert_eq!(window.to, WINDOW as u64);
     }
 
@@ -238,9 +248,10 @@ pub(super) mod tests {
         #[test]
         fn any_bytes_at_any_offset_make_a_window(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0u64..400) {
             let len = bytes.len() as u64;
-            let window = Window::before(&mut bytes.as_slice(), at, len).unwrap();
+            let (_dir, mut log) = reader(&bytes);
+            let window = Window::before(&mut log, at, len).unwrap();
             prop_assert!(window.from <= window.to && window.to <= len);
-            let window = Window::after(&mut bytes.as_slice(), at).unwrap();
+            let window = Window::after(&mut log, at).unwrap();
             prop_assert!(window.from <= window.to && window.to <= len);
             view(&window);
         }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,9 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Wrong;
 use super::cache::Topic;
-use super::lines::Line;
+use super::lines::{self, Line};
 use super::listen::Peer;
-use super::logs::Logs;
 use super::news::News;
 use super::raw_log::blocking;
 use crate::model::RunId;
@@ -50,7 +50,7 @@ pub(super) struct Live {
 #[derive(Clone)]
 struct Source {
     store: Store,
-    pub logs: Arc<dyn Logs>,
+    logs: Arc<Path>,
     news: Arc<News>,
     tails: Arc<Mutex<HashMap<RunId, broadcast::Sender<Piece>>>>,
     shutdown: CancellationToken,
@@ -68,16 +68,12 @@ impl Live {
     pub(super) fn new(
         each: usize,
         store: Store,
-        logs: Arc<dyn Logs>,
+        logs: Arc<Path>,
         news: Arc<News>,
         shutdown: CancellationToken,
     ) -> Live {
         let source = Source { store, logs, news, tails: Arc::default(), shutdown };
         Live { each, seats: Arc::default(), source }
-    }
-
-    pub(super) fn logs(&self) -> Arc<dyn Logs> {
-        Arc::clone(&self.source.logs)
     }
 
     /// The events of a run from `from` bytes of its log on.
@@ -284,7 +280,7 @@ impl Source {
     async fn end_of(&self, run: RunId) -> io::Result<u64> {
         let logs = Arc::clone(&self.logs);
         blocking(move || {
-            let Some(mut log) = logs.open(run)? else { return Ok(0) };
+            let Some(mut log) = lines::open(&logs, run)? else { return Ok(0) };
             let len = log.len()?;
             let from = len.saturating_sub(PIECE as u64);
             let text = log.read_at(from, PIECE)?;
@@ -297,7 +293,7 @@ impl Source {
     async fn lines(&self, run: RunId, at: u64) -> io::Result<Option<(Bytes, u64)>> {
         let logs = Arc::clone(&self.logs);
         blocking(move || {
-            let Some(mut log) = logs.open(run)? else { return Ok(None) };
+            let Some(mut log) = lines::open(&logs, run)? else { return Ok(None) };
             if log.len()? <= at {
                 return Ok(None);
             }
@@ -319,11 +315,10 @@ fn event(text: &str, to: u64) -> Bytes {
     let _ = writeln!(event, "id: {to}\nevent: lines");
     for line in text.lines() {
         let line = Line::parse(line);
-        let (shown, left_out) = line.shown();
-        let (at, stage) = if line.at.is_empty() { ("-", "-") } else { (line.at, line.stage) };
-        let _ = write!(event, "data: {at} {stage} {} {shown}", line.stream);
-        if left_out > 0 {
-            let _ = write!(event, " … {left_out} more bytes");
+        let (at, stage) = if line.at.is_empty() { ("-", "-") } else { (line.at.as_str(), line.stage) };
+        let _ = write!(event, "data: {at} {stage} {} {}", line.stream, line.text);
+        if line.left_out > 0 {
+            let _ = write!(event, " … {} more bytes", line.left_out);
         }
         event.push('\n');
     }

@@ -1,4 +1,4 @@
-//! The pages. What is here only reads: the database through [`Store`], logs through [`Logs`]; it never touches Docker.
+//! The pages. What is here only reads: the database through [`Store`], logs through [`crate::logs`]; it never touches Docker.
 //!
 //! A page is a plain struct, read in one look at the database, and a pure function that writes it as HTML. Rendered pages are
 //! kept in memory under their address and a stamp of what they show ([`cache`], [`news`]); a change makes the stamp older, so
@@ -16,7 +16,6 @@ mod lines;
 mod links;
 mod listen;
 mod live;
-pub mod logs;
 mod news;
 mod outside;
 mod overview;
@@ -29,6 +28,7 @@ mod runs;
 mod words;
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::answer::{Rendered, Wrong};
 use self::cache::{Cache, Topic};
-use self::logs::Logs;
 use self::news::News;
 use crate::alarms::Alarms;
 use crate::clock::{Clock, Time};
@@ -57,7 +56,8 @@ pub struct Web {
     pub store: Store,
     pub clock: Clock,
     pub alarms: Alarms,
-    pub logs: Arc<dyn Logs>,
+    /// Where the runs' logs are.
+    pub logs_dir: PathBuf,
     /// How people reach the pages, without a slash at the end.
     pub address: String,
     /// The forge's address, for links to pull requests; `None` leaves them out.
@@ -72,12 +72,12 @@ pub struct Web {
 }
 
 impl Web {
-    pub fn new(store: Store, clock: Clock, config: &Config, alarms: Alarms, logs: Arc<dyn Logs>) -> Web {
+    pub fn new(store: Store, clock: Clock, config: &Config, alarms: Alarms) -> Web {
         Web {
             store,
             clock,
             alarms,
-            logs,
+            logs_dir: config.logs_dir(),
             address: config.web.address(),
             forge: Some(config.forge.url.trim_end_matches('/').to_owned()),
             organisation: config.forge.organisation.to_string(),
@@ -98,6 +98,7 @@ struct Site {
     store: Store,
     clock: Clock,
     alarms: Alarms,
+    logs: Arc<Path>,
     address: String,
     forge: Option<String>,
     organisation: String,
@@ -166,8 +167,11 @@ struct Front {
 impl Front {
     fn new(web: Web, shutdown: CancellationToken) -> Front {
         let news = Arc::new(News::new(web.store.clone()));
+        let logs: Arc<Path> = web.logs_dir.into();
+        let live = live::Live::new(web.followers_each, web.store.clone(), Arc::clone(&logs), Arc::clone(&news), shutdown);
         let site = Arc::new(Site {
-            live: live::Live::new(web.followers_each, web.store.clone(), web.logs, Arc::clone(&news), shutdown),
+            live,
+            logs,
             news,
             started_at: web.clock.now(),
             store: web.store,

@@ -1,7 +1,7 @@
 //! A log as it is, as plain text: whole, from an offset, or a range. It streams; no part of it is held longer than it takes
 //! to send it.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderValue};
@@ -9,7 +9,8 @@ use axum::http::{Response, StatusCode};
 use futures_util::stream;
 
 use super::answer::Wrong;
-use super::logs::{LogText, Logs};
+use super::lines;
+use crate::logs::LogReader;
 use crate::model::RunId;
 
 /// Read at a time.
@@ -17,14 +18,14 @@ const PIECE: usize = 64 << 10;
 
 /// The log of `run`. `offset` is where the text begins for this asker; a `Range` header counts from the log's start.
 pub(super) async fn answer(
-    logs: Arc<dyn Logs>,
+    logs: PathBuf,
     run: RunId,
     offset: Option<u64>,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Wrong> {
     let opened = blocking(move || {
-        let log = logs.open(run)?;
-        let len = log.as_ref().map_or(Ok(0), |log| log.len())?;
+        let mut log = lines::open(&logs, run)?;
+        let len = log.as_mut().map_or(Ok(0), LogReader::len)?;
         Ok((log, len))
     });
     let (log, len) = opened.await?;
@@ -85,7 +86,7 @@ impl Asked {
 }
 
 /// The text between two offsets, read as fast as it is taken.
-fn pieces(log: Box<dyn LogText>, from: u64, to: u64) -> Body {
+fn pieces(log: LogReader, from: u64, to: u64) -> Body {
     Body::from_stream(stream::try_unfold((log, from), move |(mut log, at)| async move {
         let most = usize::try_from(to - at).unwrap_or(PIECE).min(PIECE);
         if most == 0 {

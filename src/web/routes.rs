@@ -136,7 +136,7 @@ async fn show_log(
     let id = known_run(&site, &id).await?;
     let Query(asked) = query::<LogAsked>(&uri)?;
     let from = asked.offset.as_deref().map(|text| offset("offset", text)).transpose()?;
-    raw_log::answer(site.live.logs(), id, from, &headers).await
+    raw_log::answer(site.logs.to_path_buf(), id, from, &headers).await
 }
 
 #[derive(Deserialize)]

@@ -63,13 +63,13 @@ pub(super) async fn load(site: &Site, id: RunId, with_log: bool) -> Result<Page,
     });
     let mut page = read.await?.map_err(|newest| Wrong::NoRun { asked: id.to_string(), newest })?;
     if with_log {
-        let logs = site.live.logs();
+        let logs = site.logs.clone();
         let failed = page.stages.iter().find(|stage| is_fault(stage.state)).map(|stage| stage.name);
         page.log = blocking(move || {
-            let Some(mut log) = logs.open(id)? else { return Ok(None) };
+            let Some(mut log) = lines::open(&logs, id)? else { return Ok(None) };
             match failed {
-                Some(stage) => Window::of_failure(log.as_mut(), stage).map(Some),
-                None => Window::tail(log.as_mut()).map(Some),
+                Some(stage) => Window::of_failure(&mut log, stage).map(Some),
+                None => Window::tail(&mut log).map(Some),
             }
         })
         .await?;
@@ -440,15 +440,15 @@ pub(super) enum Place {
 pub(super) async fn load_part(site: &Site, id: RunId, place: Place) -> Result<LogPart, Wrong> {
     let found = site.store.read(move |db| Ok((runs::by_id(db, id)?, pages::newest(db)?))).await?;
     let (Some(run), _) = found else { return Err(Wrong::NoRun { asked: id.to_string(), newest: found.1 }) };
-    let logs = site.live.logs();
+    let logs = site.logs.clone();
     let window = blocking(move || {
-        let Some(mut log) = logs.open(id)? else { return Ok(Window::default()) };
+        let Some(mut log) = lines::open(&logs, id)? else { return Ok(Window::default()) };
         match place {
-            Place::Tail => Window::tail(log.as_mut()),
-            Place::From(from) => Window::after(log.as_mut(), from),
+            Place::Tail => Window::tail(&mut log),
+            Place::From(from) => Window::after(&mut log, from),
             Place::Before(before) => {
                 let len = log.len()?;
-                Window::before(log.as_mut(), before, len)
+                Window::before(&mut log, before, len)
             }
         }
     });

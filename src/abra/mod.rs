@@ -1,0 +1,3 @@
+//! abra, driven and built in.
+pub mod answers;
+pub mod driver;
