@@ -269,7 +269,8 @@ impl Story {
             self.add_checks(tx, run, name, broke.as_ref(), at)?;
             at = at.plus(took);
             if name == StageName::Fetch {
-                let domain = format!("{}-{:06x}.ci.example.org", &about.name[..about.name.len().min(4)], run.0 & 0xff_ffff);
+                let domain =
+                    format!("{}-{:06x}.ci.example.org", &about.name[..about.name.len().min(4)], run.0 & 0xff_ffff);
                 runs::set_recipe(tx, run, about.name, Some(about.version), &domain)?;
                 runs::set_base(tx, run, about.base)?;
             }
@@ -382,7 +383,13 @@ impl Story {
         let third = self.queue(tx, 7)?;
         let words = format!("Second in the queue, behind {} #{}", ABOUT[3].name, self.prs[3]);
         runs::set_waits_for(tx, third, &words)?;
-        let beat = Heartbeat { pid: 4711, version: env!("CARGO_PKG_VERSION").to_owned(), started_at: started, at: now, facts: "{}".into() };
+        let beat = Heartbeat {
+            pid: 4711,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: started,
+            at: now,
+            facts: "{}".into(),
+        };
         heartbeats::beat(tx, "runner", &beat)?;
         Ok((running, said))
     }

@@ -176,7 +176,9 @@ pub fn newest(db: &Connection) -> Result<i64, StoreError> {
 /// How many repositories are tested, and how many are only seen.
 pub fn enrolled_count(db: &Connection) -> Result<(i64, i64), StoreError> {
     Ok(db
-        .prepare_cached("select count(*) filter (where enrolled = 1), count(*) filter (where enrolled = 0) from repositories")?
+        .prepare_cached(
+            "select count(*) filter (where enrolled = 1), count(*) filter (where enrolled = 0) from repositories",
+        )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 

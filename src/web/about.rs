@@ -23,7 +23,10 @@ const OUTCOMES: [(Outcome, &str); 5] = [
     (Outcome::Passed, "Every stage that applies went well."),
     (Outcome::Failed, "The recipe is at fault; the first line of the run says where."),
     (Outcome::TimedOut, "The run, a stage or a silence took too long; the reason says which."),
-    (Outcome::Infra, "The machine, the registry, the network or the forge is at fault, not the recipe. It is tried again by itself."),
+    (
+        Outcome::Infra,
+        "The machine, the registry, the network or the forge is at fault, not the recipe. It is tried again by itself.",
+    ),
     (Outcome::Cancelled, "Somebody ended it, or a newer request took its place."),
 ];
 

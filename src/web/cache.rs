@@ -44,11 +44,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(most_bytes: usize) -> Cache {
-        Cache {
-            halves: Mutex::default(),
-            most_bytes,
-            turns: [const { tokio::sync::Mutex::const_new(()) }; 64],
-        }
+        Cache { halves: Mutex::default(), most_bytes, turns: [const { tokio::sync::Mutex::const_new(()) }; 64] }
     }
 
     /// The page, unless something that it shows is newer or its ages are no longer true.
@@ -67,10 +63,10 @@ impl Cache {
         Some(rendered)
     }
 
-    pub(super) fn put(&self, address: &str, rendered: Arc<Rendered>, topic: Topic, stamp: u64, until: Time) {
+    pub(super) fn put(&self, address: Box<str>, rendered: Arc<Rendered>, topic: Topic, stamp: u64, until: Time) {
         let kept = Kept { rendered, topic, stamp, until };
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        halves.put(address.into(), kept, self.most_bytes / 2);
+        halves.put(address, kept, self.most_bytes / 2);
     }
 
     /// One rendering of an address at a time.
@@ -112,10 +108,10 @@ mod tests {
         let news = News::new(store);
         let cache = Cache::new(10_000);
         let stamp = news.stamp(Topic::Runs);
-        cache.put("/", page(10), Topic::Runs, stamp, Time(100));
+        cache.put("/".into(), page(10), Topic::Runs, stamp, Time(100));
         assert!(cache.get("/", &news, Time(99)).is_some());
         assert!(cache.get("/", &news, Time(100)).is_none(), "its ages are no longer true");
-        cache.put("/", page(10), Topic::Runs, stamp + 1, Time(100));
+        cache.put("/".into(), page(10), Topic::Runs, stamp + 1, Time(100));
         assert!(cache.get("/", &news, Time(1)).is_none(), "what it shows has changed");
     }
 
@@ -127,8 +123,8 @@ mod tests {
         let stamp = news.stamp(Topic::Runs);
         let later = Time(0).plus(Duration::from_secs(60));
         for number in 0..1000 {
-            cache.put(&format!("/runs/{number}"), page(5_000), Topic::Runs, stamp, later);
-            cache.put("/", page(5_000), Topic::Runs, stamp, later);
+            cache.put(format!("/runs/{number}").into(), page(5_000), Topic::Runs, stamp, later);
+            cache.put("/".into(), page(5_000), Topic::Runs, stamp, later);
             assert!(cache.get("/", &news, Time(0)).is_some());
         }
         let halves = cache.halves.lock().unwrap();

@@ -14,7 +14,6 @@ pub(super) const ROWS: u32 = 50;
 pub(super) struct Decisions {
     pub now: Time,
     pub forge: Option<String>,
-    pub organisation: String,
     pub before: Option<(Time, CommentId)>,
     pub rows: Vec<Decision>,
     pub more: bool,
@@ -35,8 +34,7 @@ pub(super) async fn load(site: &Site, before: Option<(Time, CommentId)>) -> Resu
     let mut rows = site.store.read(move |db| comments::decisions(db, before, ROWS + 1)).await?;
     let more = rows.len() > ROWS as usize;
     rows.truncate(ROWS as usize);
-    let (forge, organisation) = (site.forge.clone(), site.organisation.clone());
-    Ok(Decisions { now: site.now(), forge, organisation, before, rows, more })
+    Ok(Decisions { now: site.now(), forge: site.forge.clone(), before, rows, more })
 }
 
 pub(super) fn view(decisions: &Decisions) -> Markup {

@@ -49,10 +49,7 @@ pub(super) async fn look(site: &Site) -> Health {
         let late = interval * 3 + POLL_LATE;
         let age = now.since(polled_at.unwrap_or(site.started_at));
         if age > late {
-            push(
-                "poll",
-                format!("the forge was last read {} ago; comments wait until it answers", words::rough(age)),
-            );
+            push("poll", format!("the forge was last read {} ago; comments wait until it answers", words::rough(age)));
         }
     }
     for (what, words) in site.alarms.raised() {

@@ -125,8 +125,7 @@ impl Window {
         if start + (end as u64) < len {
             end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(end, |newline| newline + 1);
         }
-        if let Some((last, _)) =
-            bytes[..end].iter().enumerate().filter(|&(_, &byte)| byte == b'\n').nth(MOST_LINES - 1)
+        if let Some((last, _)) = bytes[..end].iter().enumerate().filter(|&(_, &byte)| byte == b'\n').nth(MOST_LINES - 1)
         {
             end = last + 1;
         }

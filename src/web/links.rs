@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Outcome, Pr, Repo, RunId};
+use crate::model::{Pr, Repo, RunId};
 use crate::store::runs::Filter;
 
 pub(super) fn run(id: RunId) -> String {
@@ -31,10 +31,6 @@ pub(super) fn runs(filter: &Filter, before: Option<RunId>) -> String {
 
 pub(super) fn runs_of(recipe: &str) -> String {
     runs(&Filter { recipe: Some(recipe.to_owned()), outcome: None }, None)
-}
-
-pub(super) fn outcome(outcome: Outcome) -> String {
-    runs(&Filter { recipe: None, outcome: Some(outcome) }, None)
 }
 
 /// The pull request's page on the forge, where the repository is one of the forge's.
@@ -69,6 +65,7 @@ pub(super) fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Outcome;
 
     #[test]
     fn a_filter_has_one_address() {

@@ -195,10 +195,8 @@ impl Follower {
 
 impl Source {
     async fn is_over(&self, run: RunId) -> Result<bool, Wrong> {
-        let (found, newest) = self
-            .store
-            .read(move |db| Ok((runs::by_id(db, run)?, crate::store::pages::newest(db)?)))
-            .await?;
+        let (found, newest) =
+            self.store.read(move |db| Ok((runs::by_id(db, run)?, crate::store::pages::newest(db)?))).await?;
         found.map(|run| run.outcome.is_some()).ok_or(Wrong::NoRun { asked: run.to_string(), newest })
     }
 

@@ -117,7 +117,7 @@ impl Site {
     /// The page at `address`, from the cache when nothing that it shows has changed. `render` says the page and the newest
     /// moment on it, from which follows how long its ages stay true. Only the one spelling of an address that the site's own
     /// links use is kept.
-    async fn page<F>(&self, asked: &Uri, address: &str, topic: Topic, render: F) -> Result<Arc<Rendered>, Wrong>
+    async fn page<F>(&self, asked: &Uri, address: String, topic: Topic, render: F) -> Result<Arc<Rendered>, Wrong>
     where
         F: Future<Output = Result<Fresh, Wrong>>,
     {
@@ -127,14 +127,14 @@ impl Site {
         }
         self.news.catch_up().await?;
         // Whoever comes while one is rendering waits for that one.
-        let _turn = self.cache.turn(address).await;
-        if let Some(kept) = self.cache.get(address, &self.news, self.now()) {
+        let _turn = self.cache.turn(&address).await;
+        if let Some(kept) = self.cache.get(&address, &self.news, self.now()) {
             return Ok(kept);
         }
         let stamp = self.news.stamp(topic);
         let fresh = render.await?;
         let rendered = Arc::new(fresh.rendered);
-        self.cache.put(address, Arc::clone(&rendered), topic, stamp, self.now().plus(fresh.good_for));
+        self.cache.put(address.into(), Arc::clone(&rendered), topic, stamp, self.now().plus(fresh.good_for));
         Ok(rendered)
     }
 }
@@ -168,7 +168,8 @@ impl Front {
     fn new(web: Web, shutdown: CancellationToken) -> Front {
         let news = Arc::new(News::new(web.store.clone()));
         let logs: Arc<Path> = web.logs_dir.into();
-        let live = live::Live::new(web.followers_each, web.store.clone(), Arc::clone(&logs), Arc::clone(&news), shutdown);
+        let live =
+            live::Live::new(web.followers_each, web.store.clone(), Arc::clone(&logs), Arc::clone(&news), shutdown);
         let site = Arc::new(Site {
             live,
             logs,

@@ -135,8 +135,10 @@ mod tests {
         let news = News::new(store.clone());
         let (one, two) = store
             .write("is being tested", |tx| {
-                Ok((runs::queue(tx, &crate::dev::seed::plain_run("keycloak", 1), Time(1))?,
-                    runs::queue(tx, &crate::dev::seed::plain_run("ghost", 2), Time(2))?))
+                Ok((
+                    runs::queue(tx, &crate::dev::seed::plain_run("keycloak", 1), Time(1))?,
+                    runs::queue(tx, &crate::dev::seed::plain_run("ghost", 2), Time(2))?,
+                ))
             })
             .await
             .unwrap();
@@ -148,7 +150,10 @@ mod tests {
         assert_eq!(stamps().await, start, "nothing happened");
 
         // An event says it.
-        store.write("is being tested", move |tx| stages::plan(tx, one, &[(StageName::Fetch, Waiting, None)])).await.unwrap();
+        store
+            .write("is being tested", move |tx| stages::plan(tx, one, &[(StageName::Fetch, Waiting, None)]))
+            .await
+            .unwrap();
         store.write("is being tested", move |tx| stages::start(tx, one, StageName::Fetch, Time(3))).await.unwrap();
         let staged = stamps().await;
         assert!(staged[0] > start[0] && staged[1] == start[1] && staged[2] > start[2] && staged[3] > start[3]);

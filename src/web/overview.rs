@@ -50,9 +50,8 @@ pub(super) struct Recipe {
 impl Recipe {
     /// The last run that says something about the recipe; else the last that is over.
     fn verdict(&self) -> Option<&Brief> {
-        let about_it = |brief: &&Brief| {
-            matches!(brief.outcome, Some(Outcome::Passed | Outcome::Failed | Outcome::TimedOut))
-        };
+        let about_it =
+            |brief: &&Brief| matches!(brief.outcome, Some(Outcome::Passed | Outcome::Failed | Outcome::TimedOut));
         self.latest.iter().find(about_it).or_else(|| self.latest.iter().find(|brief| brief.outcome.is_some()))
     }
 

@@ -66,7 +66,10 @@ pub(super) async fn answer(
 enum Asked {
     Whole,
     /// From the first byte to before `to`.
-    Part { from: u64, to: u64 },
+    Part {
+        from: u64,
+        to: u64,
+    },
     Nothing,
 }
 

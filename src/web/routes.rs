@@ -61,7 +61,7 @@ async fn show_overview(State(site): At, uri: Uri) -> Shown {
         None => None,
     };
     let address = after.as_ref().map_or_else(|| "/".to_owned(), |after| format!("/?after={}", links::encode(after)));
-    let page = site.page(&uri, &address, Topic::Runs, async {
+    let page = site.page(&uri, address, Topic::Runs, async {
         let overview = overview::load(&site, after).await?;
         Ok(Fresh::page(overview::view(&overview), overview.now, overview.newest()).at_most(SECOND))
     });
@@ -78,7 +78,7 @@ struct RunsAsked {
 async fn show_runs(State(site): At, uri: Uri) -> Shown {
     let Query(asked) = query::<RunsAsked>(&uri)?;
     let asked = runs::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
-    let page = site.page(&uri, &asked.address(), Topic::Runs, async {
+    let page = site.page(&uri, asked.address(), Topic::Runs, async {
         let list = runs::load(&site, asked.clone()).await?;
         Ok(Fresh::page(runs::view(&list), list.now, list.newest()))
     });
@@ -87,7 +87,7 @@ async fn show_runs(State(site): At, uri: Uri) -> Shown {
 
 async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
     let id = run_id(&site, &id).await?;
-    let page = site.page(&uri, &links::run(id), Topic::Run(id), async {
+    let page = site.page(&uri, links::run(id), Topic::Run(id), async {
         let run = run::load(&site, id, true).await?;
         Ok(Fresh::page(run::view(&run), run.now, run.newest()))
     });
@@ -96,7 +96,7 @@ async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
 
 async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
     let id = run_id(&site, &id).await?;
-    let page = site.page(&uri, &format!("/runs/{id}/now"), Topic::Run(id), async {
+    let page = site.page(&uri, format!("/runs/{id}/now"), Topic::Run(id), async {
         let run = run::load(&site, id, false).await?;
         Ok(Fresh::page(run::now(&run), run.now, run.newest()))
     });
@@ -163,7 +163,7 @@ async fn follow(
 }
 
 async fn show_queue(State(site): At, uri: Uri) -> Shown {
-    let page = site.page(&uri, "/queue", Topic::Runs, async {
+    let page = site.page(&uri, "/queue".to_owned(), Topic::Runs, async {
         let queue = queue::load(&site).await?;
         Ok(Fresh::page(queue::view(&queue), queue.now, Some(queue.now)).at_most(SECOND))
     });
@@ -178,7 +178,7 @@ struct Before {
 async fn show_decisions(State(site): At, uri: Uri) -> Shown {
     let Query(asked) = query::<Before>(&uri)?;
     let before = decisions::parse(asked.before.as_deref())?;
-    let page = site.page(&uri, &decisions::address(before), Topic::Everything, async {
+    let page = site.page(&uri, decisions::address(before), Topic::Everything, async {
         let decisions = decisions::load(&site, before).await?;
         Ok(Fresh::page(decisions::view(&decisions), decisions.now, None))
     });
@@ -186,7 +186,7 @@ async fn show_decisions(State(site): At, uri: Uri) -> Shown {
 }
 
 async fn show_repositories(State(site): At, uri: Uri) -> Shown {
-    let page = site.page(&uri, "/repositories", Topic::Everything, async {
+    let page = site.page(&uri, "/repositories".to_owned(), Topic::Everything, async {
         let all = repositories::load(&site).await?;
         Ok(Fresh::page(repositories::view(&all), all.now, Some(all.now)).at_most(SECOND))
     });
@@ -200,7 +200,7 @@ async fn show_about(State(site): At) -> Rendered {
 async fn show_badge(State(site): At, uri: Uri, Path(file): Path<String>) -> Shown {
     let recipe: RepoName = file.strip_suffix(".svg").and_then(|recipe| recipe.parse().ok()).ok_or(Wrong::NoPage)?;
     let address = format!("/badge/{recipe}.svg");
-    let badge = site.page(&uri, &address, Topic::Runs, badge::load(&site, recipe.to_string()));
+    let badge = site.page(&uri, address, Topic::Runs, badge::load(&site, recipe.to_string()));
     let mut badge = badge.await.map(Shared);
     if let Err(Wrong::Store(_)) = &badge {
         // READMEs show a picture or a broken one; there is no page to read there.

@@ -164,7 +164,7 @@ fn verdict(page: &Page) -> Markup {
                 p.lead {
                     @match run.waits_for.as_deref().filter(|words| !words.is_empty()) {
                         Some(words) => { (Outside(words)) "." }
-                        None => "Its turn is still to come; the " a href="/queue" { "queue" } " says for what it waits.",
+                        None => { "Its turn is still to come; the " a href="/queue" { "queue" } " says for what it waits." }
                     }
                 }
             }
@@ -473,4 +473,3 @@ pub(super) fn view_part(part: &LogPart) -> Markup {
     let title = format!("Log of run {id}");
     layout::page(&Shell { title: &title, tab: Some(Tab::Runs), refresh: None }, &body)
 }
-

@@ -33,11 +33,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn parse(
-        recipe: Option<&str>,
-        outcome: Option<&str>,
-        before: Option<&str>,
-    ) -> Result<Asked, Wrong> {
+    pub(super) fn parse(recipe: Option<&str>, outcome: Option<&str>, before: Option<&str>) -> Result<Asked, Wrong> {
         let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let recipe = match given(recipe) {
             Some(recipe) => Some(recipe.parse::<RepoName>().map_err(|error| Wrong::parameter("recipe", says(&error)))?),

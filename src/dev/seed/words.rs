@@ -46,7 +46,17 @@ const fn recipe(
 ) -> Recipe {
     let (version, base) = versions;
     let first_pr = 11 + (heavy as i64 * 7) % 60;
-    Recipe { name, version, base, first_pr, heavy, trouble, level: level.0, level_reason: level.1, not_applicable: None }
+    Recipe {
+        name,
+        version,
+        base,
+        first_pr,
+        heavy,
+        trouble,
+        level: level.0,
+        level_reason: level.1,
+        not_applicable: None,
+    }
 }
 
 const NO_DATA: Option<(StageName, &str)> = Some((StageName::Backup, "holds no data of its own"));
@@ -167,14 +177,21 @@ pub(super) const FAULTS: &[Fault] = &[
         "marker lost",
         "the upgrade lost data. The realm written before the upgrade from the published version was gone after it.",
         Some(("the realm `kept-41` of before the upgrade", "404 Not Found")),
-        &["ERROR: relation \"realm\" does not exist at character 187", "STATEMENT: select name from realm where name = 'kept-41'"],
+        &[
+            "ERROR: relation \"realm\" does not exist at character 187",
+            "STATEMENT: select name from realm where name = 'kept-41'",
+        ],
     ),
     failed(
         StageName::Install,
         "`app` died three times in 22 s",
         "`app` does not stay up: it exits with code 1 each time. Its last line is: FATAL: password authentication failed for user \"app\".",
         None,
-        &["FATAL: password authentication failed for user \"app\"", "panic: cannot reach the database", "exit status 1"],
+        &[
+            "FATAL: password authentication failed for user \"app\"",
+            "panic: cannot reach the database",
+            "exit status 1",
+        ],
     ),
     failed(
         StageName::Checks,
@@ -204,7 +221,9 @@ pub(super) const FAULTS: &[Fault] = &[
         reason: "no health check turned green in 15 min",
         verdict: "the health check of `app` never turned green. The stage's limit of 15 min was over first.",
         expected: Some("`app` healthy"),
-        got: Some("unhealthy, 14 failures in a row: wget: can't connect to remote host (127.0.0.1): Connection refused"),
+        got: Some(
+            "unhealthy, 14 failures in a row: wget: can't connect to remote host (127.0.0.1): Connection refused",
+        ),
         lines: &["wget: can't connect to remote host (127.0.0.1): Connection refused"],
     },
 ];
@@ -242,10 +261,17 @@ pub(super) fn said(about: &Recipe, stage: StageName, fault: Option<&Fault>, took
                 ours("Creating service app_app".into()),
             ];
             for number in 1..=24 {
-                lines.push((Stream::Err, format!("app_db.1 | LOG:  migration {number} of 24 applied in {} ms", 11 + number * 7 % 90)));
+                lines.push((
+                    Stream::Err,
+                    format!("app_db.1 | LOG:  migration {number} of 24 applied in {} ms", 11 + number * 7 % 90),
+                ));
             }
             lines.push(ours("app_app.1 | ready to take connections on [::]:8080".into()));
-            lines.push(ours(format!("https://{}-3fa92c.ci.example.org answers 200 after {} ms", &name[..4], took.as_millis() / 2)));
+            lines.push(ours(format!(
+                "https://{}-3fa92c.ci.example.org answers 200 after {} ms",
+                &name[..4],
+                took.as_millis() / 2
+            )));
             lines
         }
         StageName::Checks => (1..=4).map(|number| ours(format!("check {number} of 4 passed"))).collect(),
