@@ -16,6 +16,7 @@ use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
 use crate::store::comments::{self, Seen};
 use crate::store::heartbeats::{self, Heartbeat};
+use crate::store::repositories::Listed;
 use crate::store::runs::{self, NewRun};
 use crate::store::stages::{self, Check};
 use crate::store::{Store, StoreError, Transaction, repositories};
@@ -189,12 +190,13 @@ impl Story {
         let seen = Seen {
             id: CommentId(self.comment),
             repository: repo_id(recipe),
-            pr: Pr(self.prs[recipe]),
+            pr: Some(Pr(self.prs[recipe])),
             author: author.to_owned(),
             excerpt: words.to_owned(),
             command: Some(words.to_owned()),
             created_at: self.at.minus(Duration::from_secs(9)),
             updated_at: self.at.minus(Duration::from_secs(9)),
+            looks: 0,
         };
         comments::insert(tx, &seen, self.at)?;
         Ok(seen)
@@ -211,10 +213,10 @@ impl Story {
             repository: Some(seen.repository),
             repo_name: format!("recipes/{}", about.name),
             recipe: about.name.to_owned(),
-            pr: Some(seen.pr),
+            pr: seen.pr,
             head: head(&mut self.dice),
             base_branch: Some("main".to_owned()),
-            title: TITLES[usize::try_from(seen.pr.0).unwrap_or(0) % TITLES.len()].replace("{version}", about.version),
+            title: TITLES[usize::try_from(seen.pr.map_or(0, |pr| pr.0)).unwrap_or(0) % TITLES.len()].replace("{version}", about.version),
             comment: Some(seen.id),
             asked_by: author.to_owned(),
             asked,
@@ -402,12 +404,13 @@ fn repo_id(recipe: usize) -> RepoId {
 fn know_repositories(tx: &Transaction, at: Time) -> Result<(), StoreError> {
     let repo = |name: &str| Ok::<Repo, StoreError>(Repo { owner: word("recipes")?, name: word(name)? });
     for (number, about) in ABOUT.iter().enumerate() {
-        repositories::see(tx, repo_id(number), &repo(about.name)?, true, "every repository of recipes", at)?;
+        let why = "every repository of recipes";
+        repositories::see(tx, &Listed { id: repo_id(number), repo: &repo(about.name)?, enrolled: true, why }, at, at, at)?;
         repositories::looked(tx, repo_id(number), at, at)?;
         repositories::set_recipe(tx, repo_id(number), about.name)?;
     }
     for (number, (name, why)) in (900..).zip(words::NOT_ENROLLED) {
-        repositories::see(tx, RepoId(number), &repo(name)?, false, why, at)?;
+        repositories::see(tx, &Listed { id: RepoId(number), repo: &repo(name)?, enrolled: false, why }, at, at, at)?;
     }
     Ok(())
 }

@@ -88,7 +88,8 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
     };
     let standing = words::Standing { class, word };
     let name = decision.repo.split_once('/').map_or(decision.repo.as_str(), |(_, name)| name);
-    let page = links::pull_request(decisions.forge.as_deref(), &decision.repo, decision.pr);
+    let number = decision.pr.map(|pr| format!(" #{pr}")).unwrap_or_default();
+    let page = decision.pr.and_then(|pr| links::pull_request(decisions.forge.as_deref(), &decision.repo, pr));
     html! {
         div.decision {
             time datetime=(decision.decided_at.rfc3339_seconds()) title=(words::absolute(decision.decided_at)) {
@@ -96,8 +97,8 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
             }
             p {
                 @if let Some(page) = page {
-                    a href={ (page) "#issuecomment-" (decision.comment) } rel="noreferrer" { b { (Outside(name)) " #" (decision.pr) } }
-                } @else { b { (Outside(name)) " #" (decision.pr) } }
+                    a href={ (page) "#issuecomment-" (decision.comment) } rel="noreferrer" { b { (Outside(name)) (number) } }
+                } @else { b { (Outside(name)) (number) } }
                 " · @" (Outside(&decision.author)) " · " code { (Outside(&decision.excerpt)) }
             }
             p {
