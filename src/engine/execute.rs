@@ -212,7 +212,7 @@ impl Engine {
     ) -> Result<Option<Result<(), Verdict>>, StoreError> {
         self.begin_stage(job, name).await?;
         let cancel = stop.token().child_token();
-        let came = job.watchdog.guard(&cancel, job.stage(name, &cancel, learned)).await;
+        let came = job.watchdog.guard(&cancel, Box::pin(job.stage(name, &cancel, learned))).await;
         let (state, outcome, words) = match came {
             Ok(Ok(Done { note, waited })) => {
                 self.end_stage(job, name, StageState::Passed, note, waited).await?;

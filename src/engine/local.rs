@@ -83,7 +83,8 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let never = CancellationToken::new();
     let state = StateDir::make().map_err(|error| NotRun::Machine(format!("no place for the run's files: {error}")))?;
     let config = Arc::new(configured(&args, &state.0)?);
-    let head = git::head_of_directory(&path, &never).await.map_err(|error| NotRun::Usage(causes(&error)))?;
+    let source = state.0.join("source");
+    let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
 
     let abra = Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &never)
         .await
@@ -107,10 +108,10 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let new = NewRun {
         origin: Origin::Local,
         repository: None,
-        repo_name: path.to_string_lossy().into_owned(),
+        repo_name: source.to_string_lossy().into_owned(),
         recipe: recipe.name.to_string(),
         pr: None,
-        head: head.commit,
+        head: snapshot.head,
         base_branch: None,
         title: String::new(),
         comment: None,
@@ -131,7 +132,7 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let id = started.id;
     let stop = Stop::default();
     let over = CancellationToken::new();
-    let changes = if head.is_dirty { " (working tree has changes)" } else { "" };
+    let changes = if snapshot.dirty { " (working tree has changes)" } else { "" };
     println!("{} at {}{changes}", recipe.name, &started.head.short()[..7]);
     let progress = Progress::new(store.clone(), clock, id, std::io::stdout().is_terminal());
     let shown = tokio::spawn(progress.follow(over.clone()));
@@ -204,9 +205,13 @@ fn text_of(line: &str) -> &str {
 fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
     let mut config = match &args.config {
         Some(file) => config::load(file).map_err(|error| NotRun::Usage(causes(&error)))?,
-        None => Config::dev(state),
+        None => {
+            return Err(NotRun::Usage(
+                "no configuration: name an appliance's with --config FILE, or a development directory with --dev DIR (`cc-ci up --dev DIR` makes one)".into(),
+            ));
+        }
     };
-    config.state_dir = state.to_owned();
+    state.clone_into(&mut config.state_dir);
     Ok(config)
 }
 

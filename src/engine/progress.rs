@@ -2,7 +2,8 @@
 //! terminal, plain lines with their times.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -40,9 +41,7 @@ impl Progress {
             let run = self.run;
             let Ok(stages) = self.store.read(move |db| stages::of_run(db, run)).await else { return };
             let text = self.draw(&stages, frame);
-            let mut out = std::io::stdout().lock();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            drop(out);
+            show(&text);
             if last {
                 return;
             }
@@ -64,7 +63,7 @@ impl Progress {
         for stage in stages {
             let begins = stage.state == StageState::Running && self.begun.insert(stage.ordinal);
             if begins && !self.terminal {
-                text.push_str(&format!("{} {} …\n", at(stage.started_at), stage.name));
+                let _ = writeln!(text, "{} {} …", at(stage.started_at), stage.name);
             }
             if stage.state.is_final() && self.done.insert(stage.ordinal) {
                 text.push_str(&self.line(stage, mark(stage.state)));
@@ -86,11 +85,15 @@ impl Progress {
         let took = took.map_or_else(String::new, |took| format!("{:.1} s", took.as_secs_f64()));
         let note = stage.reason.as_deref().unwrap_or_default();
         let line = format!(" {mark} {:<10} {took:>7}  {note}", stage.name);
-        match self.terminal {
-            true => line.trim_end().to_owned(),
-            false => format!("{}{}", at(stage.finished_at), line.trim_end()),
-        }
+        let time = if self.terminal { String::new() } else { at(stage.finished_at) };
+        time + line.trim_end()
     }
+}
+
+/// A terminal that is gone is no reason to end a run.
+fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn at(time: Option<Time>) -> String {
@@ -139,7 +142,10 @@ mod tests {
             stage(1, StageName::Uninstall, StageState::Running, None),
         ];
         let text = progress.draw(&over, 0);
-        assert!(text.starts_with("\r\u{1b}[K ✔ install      6.1 s  https://cust-9ad31f.ci.test answers 200\n"), "{text:?}");
+        assert!(
+            text.starts_with("\r\u{1b}[K ✔ install      6.1 s  https://cust-9ad31f.ci.test answers 200\n"),
+            "{text:?}"
+        );
         assert!(text.ends_with(" ⠋ uninstall    4.0 s"), "{text:?}");
         assert!(!progress.draw(&over, 0).contains("install      6.1"), "it stays, once");
     }

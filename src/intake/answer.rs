@@ -74,7 +74,7 @@ pub(super) fn help(forge: &config::Forge) -> String {
 pub(super) fn unknown(words: &str) -> String {
     format!(
         "**Nothing done:** {} means nothing here. `!testme` alone tests everything; after it can come `install`, `checks`, \
-         `backup`, `upgrade` (with `from=VERSION`), `again`, `status`, `cancel` or `help`.",
+         `backup`, `upgrade` (with `from=VERSION`), `again`, `status` or `cancel`. `!testme help` explains them.",
         code(words)
     )
 }

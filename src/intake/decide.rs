@@ -10,6 +10,7 @@ use super::command::{Command, Test};
 use super::{Intake, Trouble};
 use crate::alarms::Alarm;
 use crate::clock::Time;
+use crate::engine::run;
 use crate::forge::{Forge, ForgeError, PullRequest, Push};
 use crate::model::{CommentId, Origin, Outcome, Pr, RunId, Verdict};
 use crate::report;
@@ -147,12 +148,11 @@ impl<F: Forge> Intake<F> {
                     say(tx, &seen, pr, reply, now)?;
                     return Ok(false);
                 }
-                let run = runs::queue(tx, &new_run(&seen, pr, &test, pull, repository), now)?;
-                make_room(tx, &recent, run, now)?;
-                decide(tx, &seen, Verdict::Accepted, &format!("queued as run {run}"), Some(run), now)?;
                 outbox::push(tx, &Report::Reaction { comment: seen.id }, seen.repository, pr, now)?;
-                outbox::push(tx, &Report::Status { run }, seen.repository, pr, now)?;
-                outbox::push(tx, &Report::Comment { run }, seen.repository, pr, now)?;
+                let new = new_run(&seen, pr, &test, pull, repository);
+                let run = run::queue(tx, &new, now)?;
+                make_room(tx, &recent, &new, run, now)?;
+                decide(tx, &seen, Verdict::Accepted, &format!("queued as run {run}"), Some(run), now)?;
                 report::refresh_waiting(tx, now)?;
                 Ok(true)
             })
@@ -169,15 +169,9 @@ impl<F: Forge> Intake<F> {
             .write("cancels runs", move |tx| {
                 let (mut waiting, mut running) = (Vec::new(), Vec::new());
                 for run in runs::of_pr(tx, seen.repository, pr, RUNS)?.iter().filter(|run| run.outcome.is_none()) {
-                    runs::ask_cancel(tx, run.id, &seen.author, now)?;
-                    if run.started_at.is_some() {
-                        running.push(run.id);
-                    } else {
-                        runs::finish(tx, run.id, Outcome::Cancelled, &format!("cancelled by {}", seen.author), now)?;
-                        waiting.push(run.id);
-                    }
-                    outbox::push(tx, &Report::Status { run: run.id }, seen.repository, pr, now)?;
-                    outbox::push(tx, &Report::Comment { run: run.id }, seen.repository, pr, now)?;
+                    run::ask_cancel(tx, run.id, &seen.author, now)?;
+                    let ended = if run.started_at.is_some() { &mut running } else { &mut waiting };
+                    ended.push(run.id);
                 }
                 let reason = match waiting.len() + running.len() {
                     0 => "nothing to cancel".to_owned(),
@@ -282,21 +276,10 @@ fn known_already(recent: &[Run], test: &Test, pull: &PullRequest, address: &str)
 }
 
 /// A newer request on the same pull request: what waits gives way to it, what runs only if it tests another head.
-fn make_room(tx: &Transaction, recent: &[Run], by: RunId, now: Time) -> Result<(), StoreError> {
-    let Some(newer) = runs::by_id(tx, by)? else { return Ok(()) };
-    for run in recent.iter().filter(|run| run.outcome.is_none()) {
-        let moved = run.head != newer.head;
-        if run.started_at.is_none() {
-            runs::supersede(tx, run.id, by)?;
-            runs::finish(tx, run.id, Outcome::Superseded, &format!("run {by} took its place"), now)?;
-        } else if moved {
-            runs::supersede(tx, run.id, by)?;
-            runs::ask_cancel(tx, run.id, &format!("run {by}, of a newer head"), now)?;
-        }
-        // Of the same head the newer run speaks.
-        if let (true, Some(repository), Some(pr)) = (moved, run.repository, run.pr) {
-            outbox::push(tx, &Report::Status { run: run.id }, repository, pr, now)?;
-            outbox::push(tx, &Report::Comment { run: run.id }, repository, pr, now)?;
+fn make_room(tx: &Transaction, recent: &[Run], newer: &NewRun, by: RunId, now: Time) -> Result<(), StoreError> {
+    for old in recent.iter().filter(|old| old.outcome.is_none()) {
+        if old.started_at.is_none() || old.head != newer.head {
+            run::supersede(tx, old.id, by, now)?;
         }
     }
     Ok(())

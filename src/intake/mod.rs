@@ -15,6 +15,8 @@ mod poll;
 pub mod webhook;
 
 #[cfg(test)]
+pub(crate) mod house;
+#[cfg(test)]
 pub(crate) mod pretend;
 #[cfg(test)]
 mod stories;
@@ -60,7 +62,8 @@ pub enum Trouble {
 
 /// Runs until `shutdown`: looks, stores, decides.
 pub async fn run<F: Forge>(intake: Intake<F>, shutdown: CancellationToken) {
-    let mut poller = poll::Poller::new(&intake);
+    let intake = Arc::new(intake);
+    let mut poller = poll::Poller::new(Arc::clone(&intake));
     loop {
         let next = tokio::select! {
             () = shutdown.cancelled() => return,

@@ -6,6 +6,7 @@
 //! comments that are known by their number do not count twice, so looking too often is harmless and looking too late is not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::{Command, WORD};
@@ -37,8 +38,8 @@ const SEARCHED: &str = "searched";
 /// The moment of the last complete listing, by the forge's clock.
 const LISTED: &str = "listed";
 
-pub(super) struct Poller<'a, F> {
-    intake: &'a Intake<F>,
+pub(super) struct Poller<F> {
+    intake: Arc<Intake<F>>,
     breaker: Breaker,
     bot: Option<Login>,
     poll_at: Time,
@@ -56,8 +57,8 @@ struct Sweep {
     finished: bool,
 }
 
-impl<'a, F: Forge> Poller<'a, F> {
-    pub(super) fn new(intake: &'a Intake<F>) -> Poller<'a, F> {
+impl<F: Forge> Poller<F> {
+    pub(super) fn new(intake: Arc<Intake<F>>) -> Poller<F> {
         Poller {
             intake,
             breaker: Breaker::default(),
@@ -137,7 +138,7 @@ impl<'a, F: Forge> Poller<'a, F> {
 
     /// Asks for all repositories and lets the rule have its word on each.
     async fn list(&mut self, now: Time) -> Result<(), Trouble> {
-        let intake = self.intake;
+        let intake = Arc::clone(&self.intake);
         if intake.forge.server_time().is_none() {
             intake.forge.version().await?;
         }
@@ -156,12 +157,14 @@ impl<'a, F: Forge> Poller<'a, F> {
         intake
             .store
             .write("notes repositories", move |tx| {
-                let listed_at = cursor(tx, LISTED)?.unwrap_or(asked_at);
+                // What was not there at that second cannot have been written about before it; in it, it can.
+                let absent_at = cursor(tx, LISTED)?.map(|listed_at| listed_at.minus(Duration::from_millis(1)));
+                let unseen_since = absent_at.unwrap_or(asked_at);
                 for repository in &found {
                     let word = enrol::word(&rule, repository);
                     let (id, repo) = (repository.id, &repository.repo);
                     let listed = Listed { id, repo, enrolled: word.enrolled, why: &word.why };
-                    repositories::see(tx, &listed, listed_at, asked_at, now)?;
+                    repositories::see(tx, &listed, unseen_since, asked_at, now)?;
                 }
                 let ids: BTreeSet<RepoId> = found.iter().map(|repository| repository.id).collect();
                 for gone in known.iter().filter(|one| one.enrolled && !ids.contains(&one.id)) {
@@ -184,7 +187,9 @@ impl<'a, F: Forge> Poller<'a, F> {
         }
         let result = self.owe(names.clone(), now).await;
         if result.is_err() {
-            names.into_iter().for_each(|name| self.intake.nudge.look_at(name));
+            for name in names {
+                self.intake.nudge.look_at(name);
+            }
         }
         result
     }
@@ -194,7 +199,7 @@ impl<'a, F: Forge> Poller<'a, F> {
         if !self.can_search {
             return Ok(());
         }
-        let intake = self.intake;
+        let intake = Arc::clone(&self.intake);
         let since = intake.store.read(|db| cursor(db, SEARCHED)).await?.unwrap_or_else(|| intake.forge_time());
         let asked_at = intake.forge_time();
         match intake.forge.changed(&intake.rule.organisation, since.minus(intake.rule.poll.overlap)).await {

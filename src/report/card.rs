@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::clock::Time;
-use crate::model::{RunId, StageName, StageState};
+use crate::model::{Pr, RunId, StageName, StageState};
 use crate::store::runs::{self, Run};
 use crate::store::stages::{self, Check, Stage};
 use crate::store::{StoreError, repositories};
@@ -32,9 +32,9 @@ pub struct Place {
 /// The run before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behind {
-    pub recipe: String,
-    /// `keycloak #41`.
+    /// The repository's name, as people on the forge know it.
     pub name: String,
+    pub pr: Option<Pr>,
     pub started_at: Option<Time>,
     /// What a run of that recipe usually takes.
     pub usually: Option<Duration>,
@@ -77,8 +77,8 @@ impl Place {
         let Some(index) = open.iter().position(|run| run.id == id) else { return Ok(None) };
         let behind = match index.checked_sub(1).and_then(|before| open.get(before)) {
             Some(run) => Some(Behind {
-                recipe: run.recipe.clone(),
                 name: name(db, run)?,
+                pr: run.pr,
                 started_at: run.started_at,
                 usually: runs::usual(db, &run.recipe)?,
             }),
@@ -88,15 +88,10 @@ impl Place {
     }
 }
 
-/// `keycloak #41`: the repository's name, as people on the forge know it, and the pull request.
 fn name(db: &Connection, run: &Run) -> Result<String, StoreError> {
     let repository = match run.repository {
         Some(id) => repositories::by_id(db, id)?.map(|repository| repository.repo.name.to_string()),
         None => None,
     };
-    let name = repository.unwrap_or_else(|| run.recipe.clone());
-    Ok(match run.pr {
-        Some(pr) => format!("{name} #{pr}"),
-        None => name,
-    })
+    Ok(repository.unwrap_or_else(|| run.recipe.clone()))
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::PLACES;
-use super::card::{Card, Place};
+use super::card::{Behind, Card};
 use super::markdown::{code, fenced, short, text};
 use super::words;
 use crate::model::{Asked, CheckState, Head, Outcome, RunId, StageName, StageState};
@@ -60,24 +60,21 @@ pub fn render(card: &Card, address: &str) -> String {
 }
 
 fn waiting(card: &Card, address: &str) -> String {
-    let mut body = format!("**Waiting** · {} · {}\n", what(card), by_whom(card, address));
-    let behind = card.place.as_ref().map(place);
-    let why = card.run.waits_for.as_deref().filter(|why| !repeats(card.place.as_ref(), why)).map(|why| {
-        format!("Waits for {}.", text(&short(why.trim_start_matches("waits for ").trim_end_matches('.'), 300)))
-    });
-    let sentences: Vec<String> = behind.into_iter().chain(why).collect();
-    body.push_str(&sentences.join(" "));
-    body
+    let behind = card.place.as_ref().and_then(|place| Some((place.number, place.behind.as_ref()?)));
+    let queue = behind.map(|(number, behind)| queued(number, behind));
+    // What the engine says of the queue is said above, with times.
+    let of_queue = |why: &&str| behind.is_some_and(|(_, behind)| why.contains(&called(behind)));
+    let why = card.run.waits_for.as_deref().filter(|why| !why.is_empty() && !of_queue(why));
+    let why = why.map(|why| format!("{}.", text(&short(why.trim_end_matches('.'), 300))));
+    let mut sentences: Vec<String> = queue.into_iter().chain(why).collect();
+    if sentences.is_empty() {
+        sentences.push("First in the queue; it starts as soon as there is room.".into());
+    }
+    format!("**Waiting** · {} · {}\n{}", what(card), by_whom(card, address), sentences.join(" "))
 }
 
-/// The queue says it already.
-fn repeats(place: Option<&Place>, why: &str) -> bool {
-    place.and_then(|place| place.behind.as_ref()).is_some_and(|behind| why.contains(&behind.name))
-}
-
-fn place(place: &Place) -> String {
-    let Some(behind) = &place.behind else { return "First in the queue; it starts as soon as there is room.".into() };
-    if place.number > PLACES {
+fn queued(number: usize, behind: &Behind) -> String {
+    if number > PLACES {
         return format!("More than {PLACES} are before it.");
     }
     let mut known = Vec::new();
@@ -88,7 +85,17 @@ fn place(place: &Place) -> String {
         known.push(format!("usually {}", words::span(usually)));
     }
     let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
-    format!("{} in the queue, behind {}{known}.", words::place(place.number), text(&behind.name))
+    // The forge would take `#41` for a pull request of this repository, were it not for what stands unseen behind it.
+    let number_there = behind.pr.map(|pr| format!(" #{pr}\u{200b}")).unwrap_or_default();
+    format!("{} in the queue, behind {}{number_there}{known}.", words::place(number), text(&behind.name))
+}
+
+/// `keycloak #41`.
+fn called(behind: &Behind) -> String {
+    match behind.pr {
+        Some(pr) => format!("{} #{pr}", behind.name),
+        None => behind.name.clone(),
+    }
 }
 
 fn running(card: &Card, address: &str) -> String {

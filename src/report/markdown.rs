@@ -25,6 +25,8 @@ pub fn text(outside: &str) -> String {
             '@' => safe.extend([letter, NOTHING]),
             // At the beginning of a line these, and `1.` below, are structure.
             '#' | '+' | '-' | '=' | ':' if safe.is_empty() => safe.extend(['\\', letter, NOTHING]),
+            // At the beginning of a line this could be a command.
+            '!' if safe.is_empty() => safe.extend([letter, NOTHING]),
             // `#12`, `!12` refer to a pull request.
             '#' | '!' if letters.peek().is_some_and(char::is_ascii_digit) => safe.extend([letter, NOTHING]),
             ':' if letters.peek() == Some(&'/') => safe.extend([letter, NOTHING]),

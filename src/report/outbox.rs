@@ -41,6 +41,9 @@ const ODD_ANSWERS: i64 = 8;
 /// A status that the forge cannot take so often, though it answers otherwise, is for a commit it does not know.
 const STATUS_ATTEMPTS: i64 = 3;
 
+/// Why a run's report is given up before it is begun.
+const NO_PLACE: &str = "its run has no pull request";
+
 /// Runs until `shutdown`: sends what is due, then waits for more.
 pub async fn run<F: Forge>(report: Report<F>, shutdown: CancellationToken) {
     let now = report.clock.now();
@@ -66,7 +69,7 @@ pub async fn run<F: Forge>(report: Report<F>, shutdown: CancellationToken) {
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
+            more = changes.changed() => if more.is_err() { return },
             () = tokio::time::sleep(rest) => {}
         }
     }
@@ -74,7 +77,7 @@ pub async fn run<F: Forge>(report: Report<F>, shutdown: CancellationToken) {
 
 /// What is remembered between passes.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     breaker: Breaker,
     /// Nothing is sent until then.
     paused: Option<Time>,
@@ -92,7 +95,7 @@ enum Sent {
 
 impl<F: Forge> Report<F> {
     /// Sends until nothing is due; says when the next row is.
-    pub(super) async fn pass(&self, lanes: &mut Lanes) -> Result<Option<Time>, StoreError> {
+    pub(crate) async fn pass(&self, lanes: &mut Lanes) -> Result<Option<Time>, StoreError> {
         let mut changes = self.store.changes();
         let mut busy: HashSet<(RepoId, Pr)> = HashSet::new();
         let mut sending = FuturesUnordered::new();
@@ -116,7 +119,7 @@ impl<F: Forge> Report<F> {
                     busy.remove(&lane);
                     self.heed(lanes, sent?);
                 }
-                changed = changes.changed() => if changed.is_err() { break },
+                more = changes.changed() => if more.is_err() { break },
             }
         }
         let next = self.store.read(outbox::next_due).await?;
@@ -271,12 +274,13 @@ impl<F: Forge> Lane<'_, F> {
                 report.alarms.raise(alarm, report.mask(&format!("{what} in {}: {error}", self.repo)), now);
                 report.give_up(due, &error.to_string()).await
             }
-            ForgeError::NotFound(_) | ForgeError::Archived(_) => report.give_up(due, &error.to_string()).await,
             ForgeError::Odd(why) if due.attempts < ODD_ANSWERS => {
                 report.try_again(due, why, None).await?;
                 Ok(Sent::Well)
             }
-            ForgeError::Odd(_) => report.give_up(due, &error.to_string()).await,
+            ForgeError::NotFound(_) | ForgeError::Archived(_) | ForgeError::Odd(_) => {
+                report.give_up(due, &error.to_string()).await
+            }
         }
     }
 
@@ -292,7 +296,7 @@ impl<F: Forge> Lane<'_, F> {
     }
 
     async fn set_status(&self, run: RunId) -> Result<(), Stopped> {
-        let Some(card) = self.card(run).await? else { return self.nothing_to_say().await };
+        let Some(card) = self.card(run).await? else { return Err(Stopped::Never(NO_PLACE.into())) };
         let report = self.report;
         let mut wanted = status::render(&card, &report.context, &report.address);
         wanted.description = report.mask(&wanted.description);
@@ -319,7 +323,7 @@ impl<F: Forge> Lane<'_, F> {
 
     /// The head's one comment, as the newest run of the head is now.
     async fn comment(&self, run: RunId) -> Result<(), Stopped> {
-        let Some(mut card) = self.card(run).await? else { return self.nothing_to_say().await };
+        let Some(mut card) = self.card(run).await? else { return Err(Stopped::Never(NO_PLACE.into())) };
         let report = self.report;
         let is_verdict = comment::is_verdict(card.run.outcome);
         card.tail = self.tail(&card).await;
@@ -458,9 +462,5 @@ impl<F: Forge> Lane<'_, F> {
             })
             .await?;
         Ok(())
-    }
-
-    async fn nothing_to_say(&self) -> Result<(), Stopped> {
-        Err(Stopped::Never("its run has no pull request".into()))
     }
 }

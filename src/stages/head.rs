@@ -37,7 +37,9 @@ pub async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &Stac
     let expects = "images, configs and secrets of the head";
     job.check(checked(stage, "what the tasks run", differences.is_empty(), expects, &got, Duration::ZERO)).await?;
     if !stamped {
-        return Err(Trouble::Recipe(format!("what runs is not the head: the stack is stamped {shown}, not {expected}")));
+        return Err(Trouble::Recipe(format!(
+            "what runs is not the head: the stack is stamped {shown}, not {expected}"
+        )));
     }
     match differences.into_iter().next() {
         Some(first) => Err(Trouble::Recipe(format!("what runs is not the head: {first}"))),

@@ -50,10 +50,8 @@ pub async fn install(job: &Job, cancel: &CancellationToken, learned: &mut Learne
 async fn intend(job: &Job, domain: &AppDomain) -> Result<Made, Trouble> {
     let (id, now) = (job.run.id, job.clock.now());
     let (intended, abra_dir) = (domain.clone(), job.home.abra_dir.to_string_lossy().into_owned());
-    let app = job
-        .ledger
-        .write("could not note an app", move |tx| run::intend_app(tx, id, &intended, &abra_dir, now))
-        .await?;
+    let app =
+        job.ledger.write("could not note an app", move |tx| run::intend_app(tx, id, &intended, &abra_dir, now)).await?;
     Ok(Made { id: app, domain: domain.clone(), stack: domain.stack() })
 }
 
@@ -81,12 +79,7 @@ async fn patch(job: &Job, recipe: Recipe, domain: &AppDomain) -> Result<Said, Tr
 }
 
 /// Has abra make the secrets, and makes sure that each value is known to the redactor before anything can print it.
-async fn make_secrets(
-    job: &Job,
-    session: &Session<'_>,
-    said: &Said,
-    domain: &AppDomain,
-) -> Result<(), Trouble> {
+async fn make_secrets(job: &Job, session: &Session<'_>, said: &Said, domain: &AppDomain) -> Result<(), Trouble> {
     if said.secrets.is_empty() {
         return Ok(());
     }
@@ -102,9 +95,7 @@ async fn make_secrets(
         job.say(INSTALL, &format!("the secret {name} is shorter than 8 bytes and cannot be masked"));
     }
     let id = job.run.id;
-    job.ledger
-        .write("could not note short secrets", move |tx| run::note_unredactable(tx, id, &unredactable))
-        .await?;
+    job.ledger.write("could not note short secrets", move |tx| run::note_unredactable(tx, id, &unredactable)).await?;
 
     let there: BTreeSet<String> = job.swarm.secrets().await?.into_iter().map(|secret| secret.name).collect();
     for secret in &said.secrets {
@@ -157,16 +148,10 @@ async fn pull(job: &Job, cancel: &CancellationToken, compose: &Compose) -> Resul
 
 /// Waits until every service is what the deploy asked for. Says how much of it was the recipe's own waiting. The recipe's
 /// `timeout` label may ask for more patience than abra's usual one, never for less.
-async fn converges(
-    job: &Job,
-    cancel: &CancellationToken,
-    said: &Said,
-    before: &Before,
-) -> Result<Duration, Trouble> {
+async fn converges(job: &Job, cancel: &CancellationToken, said: &Said, before: &Before) -> Result<Duration, Trouble> {
     let limit = said.timeout.max(DEFAULT_TIMEOUT);
     let begun = Instant::now();
-    let converged =
-        converge::wait(&job.swarm, before, limit, cancel, &mut |line| job.say(INSTALL, &line)).await;
+    let converged = converge::wait(&job.swarm, before, limit, cancel, &mut |line| job.say(INSTALL, &line)).await;
     match converged {
         Ok(converged) => {
             let count = said.compose.services().len();

@@ -23,13 +23,13 @@ use crate::engine::ledger::Ledger;
 use crate::engine::run::{self, Planned};
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::logs::Log;
-use crate::model::{AppDomain, Asked, CheckState, StageName, StageState, StackName};
+use crate::model::{AppDomain, Asked, CheckState, StackName, StageName, StageState};
 use crate::recipe::{Recipe, RecipeError, Said};
 use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
+use crate::store::StoreError;
 use crate::store::runs::Run;
 use crate::store::stages::Check;
-use crate::store::StoreError;
 use crate::swarm::{Swarm, SwarmFault};
 
 /// Which stages a request means. Those that are not built yet are not in it.
@@ -67,7 +67,7 @@ pub struct Done {
 pub enum Source {
     /// A repository on the forge, read with the token in a file.
     Forge { url: String, token_file: PathBuf },
-    /// A directory of this machine, as it is now.
+    /// A snapshot of a directory of this machine; it is used up.
     Directory(PathBuf),
 }
 

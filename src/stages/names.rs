@@ -8,7 +8,6 @@ use crate::model::{AppDomain, NotA, RecipeName, StackName};
 use crate::recipe::LONGEST_STACK;
 use crate::store::runs::Run;
 
-
 /// Why there can be no such name.
 #[derive(Debug, thiserror::Error)]
 pub enum BadName {
