@@ -7,6 +7,7 @@ pub mod clock;
 pub mod compose;
 pub mod config;
 pub mod dev;
+pub mod engine;
 pub mod forge;
 pub mod git;
 pub mod intake;
