@@ -21,4 +21,5 @@ pub mod secrets;
 pub mod stages;
 pub mod store;
 pub mod swarm;
+pub mod web;
 pub mod yaml;
