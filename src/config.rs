@@ -313,14 +313,24 @@ pub mod span {
     }
 }
 
+/// The database of a state directory.
+pub fn database_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("cc-ci.db")
+}
+
+/// The runs' logs of a state directory.
+pub fn logs_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("logs")
+}
+
 /// Where things lie in the state directory.
 impl Config {
     pub fn database(&self) -> PathBuf {
-        self.state_dir.join("cc-ci.db")
+        database_in(&self.state_dir)
     }
 
     pub fn logs_dir(&self) -> PathBuf {
-        self.state_dir.join("logs")
+        logs_in(&self.state_dir)
     }
 
     /// One directory a run, gone when it is torn down.

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == "warden") {
-        return cc_ci::sandbox::warden_main(args.collect());
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(word) if word == "warden" => cc_ci::sandbox::warden_main(arguments.collect()),
+        Some(word) if word == "dev" => cc_ci::forge::dev::main(arguments.skip(1).collect()),
+        _ => ExitCode::from(2),
     }
-    ExitCode::SUCCESS
 }

@@ -139,7 +139,7 @@ async fn hostile_run(house: &House) -> RunId {
 #[tokio::test]
 async fn nothing_that_people_write_becomes_markup() {
     let house = House::empty().await;
-    house.alarms.raise("forge", HOSTILE);
+    house.alarms.raise(cc_ci::alarms::Alarm::ForgeSilent, HOSTILE, house.clock.now());
     let run = hostile_run(&house).await;
     let mut addresses: Vec<String> = PAGES.iter().map(|&page| page.to_owned()).collect();
     addresses.extend([
@@ -350,7 +350,7 @@ async fn readiness_gives_its_reasons() {
     assert_eq!(house.get("/health").await.status, 200);
     let ready = house.get("/ready").await;
     assert_eq!(ready.status, 200, "{}", ready.text);
-    house.alarms.raise("forge", "refuses the bot's token (401)");
+    house.alarms.raise(cc_ci::alarms::Alarm::TokenRefused, "refuses the bot's token (401)", house.clock.now());
     let ready = house.get("/ready").await;
     assert_eq!(ready.status, 503);
     let json: serde_json::Value = serde_json::from_str(&ready.text).unwrap();

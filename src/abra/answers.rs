@@ -21,8 +21,11 @@ pub enum Class {
     Unknown,
 }
 
-/// Substrings, most telling first. `{}` in the words is the rest of the line after the substring.
-const TEXTS: &[(&str, fn(&str) -> Class)] = &[
+/// Makes a class of the rest of the line.
+type Reader = fn(&str) -> Class;
+
+/// Substrings of what abra or Docker says, most telling first.
+const TEXTS: &[(&str, Reader)] = &[
     ("secret not inserted (#generate=false):", |rest| {
         Class::Recipe(format!(
             "the secret `{}` is not generated (generate=false in .env.sample) and nobody gave its value; the operator can, in recipes/<recipe>/recipe.yaml",
@@ -150,16 +153,11 @@ pub fn find_json(streams: &[&str]) -> Option<Value> {
 
 /// Names and values that `secret generate` printed: as JSON, or as the table it draws without `-m`.
 pub fn generated_secrets(stdout: &str, stderr: &str) -> Vec<(String, Secret)> {
-    match find_json(&[stdout, stderr]) {
-        Some(value) => secrets_in(&value),
-        None => {
-            let mut rows = secrets_in_table(stdout);
-            if rows.is_empty() {
-                rows = secrets_in_table(stderr);
-            }
-            rows
-        }
+    if let Some(value) = find_json(&[stdout, stderr]) {
+        return secrets_in(&value);
     }
+    let rows = secrets_in_table(stdout);
+    if rows.is_empty() { secrets_in_table(stderr) } else { rows }
 }
 
 fn secrets_in(value: &Value) -> Vec<(String, Secret)> {
@@ -206,10 +204,11 @@ fn secrets_in_table(text: &str) -> Vec<(String, Secret)> {
         match columns {
             None => columns = at("name").zip(at("value")),
             Some((name, value)) => {
-                if let (Some(name), Some(value)) = (cells.get(name), cells.get(value)) {
-                    if is_secret_name(name) && !value.is_empty() {
-                        found.push(((*name).to_owned(), Secret::new(*value)));
-                    }
+                if let (Some(name), Some(value)) = (cells.get(name), cells.get(value))
+                    && is_secret_name(name)
+                    && !value.is_empty()
+                {
+                    found.push(((*name).to_owned(), Secret::new(*value)));
                 }
             }
         }

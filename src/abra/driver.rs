@@ -114,6 +114,8 @@ impl Home {
 pub trait Listener: Send {
     fn command(&mut self, line: &str);
     fn output(&mut self, stream: Stream, bytes: &[u8]);
+    /// The call is over: what it left without a line end is a line.
+    fn ended(&mut self) {}
 }
 
 struct Nobody;
@@ -139,9 +141,9 @@ impl Abra {
             Abra { program, leading, docker: docker.to_owned(), version: String::new(), can: Can::default() };
         let dir = std::env::temp_dir();
         let home = Home { abra_dir: dir.join("cc-ci-abra-probe"), home: dir };
-        let version = abra.ask(&home, &["--version"], cancel).await?;
-        abra.version =
-            answers::plain(&version).lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("abra").to_owned();
+        let said = answers::plain(&abra.ask(&home, &["--version"], cancel).await?);
+        let version = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("abra");
+        version.clone_into(&mut abra.version);
         abra.can = abra.probe(&home, cancel).await?;
         Ok(abra)
     }
@@ -336,9 +338,9 @@ impl Session<'_> {
                 Stream::Err => stderr.push(bytes),
             }
         };
-        let exit = sandbox::run(&command, &self.cancel, &mut sink)
-            .await
-            .map_err(|source| Failed::Spawn { what: what.to_owned(), source })?;
+        let exit = sandbox::run(&command, &self.cancel, &mut sink).await;
+        listener.ended();
+        let exit = exit.map_err(|source| Failed::Spawn { what: what.to_owned(), source })?;
         match exit.ended {
             Ended::ByItself => Ok((exit.code, stdout.text(), stderr.text())),
             Ended::Cancelled => Err(Failed::Cancelled { what: what.to_owned() }),
@@ -354,10 +356,8 @@ fn shown(words: &[&str]) -> String {
 fn failure(what: &str, text: &str, may_quote: bool) -> Failed {
     let plain = answers::plain(text);
     let lines: Vec<&str> = plain.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let last: Vec<String> = match may_quote {
-        true => lines.iter().skip(lines.len().saturating_sub(LAST_LINES)).map(|line| (*line).to_owned()).collect(),
-        false => Vec::new(),
-    };
+    let from = if may_quote { lines.len().saturating_sub(LAST_LINES) } else { lines.len() };
+    let last: Vec<String> = lines[from..].iter().map(|line| (*line).to_owned()).collect();
     match answers::classify(text) {
         Class::Recipe(words) => Failed::Recipe { words: with_line(words, text), last },
         Class::Infra(words) => Failed::Infra { words, last },

@@ -4,6 +4,7 @@
 //! configuration) · 3 the machine, the network or the forge is at fault.
 
 mod dev;
+mod lint;
 mod process;
 mod reconcile;
 mod runs;
@@ -46,7 +47,7 @@ enum Command {
     /// Brings Swarm or the proxy to the state they should have, whatever is found.
     Reconcile(reconcile::Reconcile),
     /// Checks a recipe directory without deploying it.
-    Lint(crate::cli::runs::Lint),
+    Lint(lint::Lint),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
     #[command(disable_help_flag = true)]
     Abra {
@@ -127,10 +128,10 @@ fn dispatch(command: Command) -> Done {
         Command::Runner(configured) => process::runner(&configured),
         Command::Run(arguments) => process::on_runtime(2, crate::engine::local::run(arguments)),
         Command::CheckConfig { file } => check_config(&file),
-        Command::Runs(command) => runs::runs(command),
+        Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
-        Command::Lint(lint) => runs::lint(&lint),
+        Command::Lint(lint) => lint::lint(&lint),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),
     }

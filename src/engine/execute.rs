@@ -110,7 +110,12 @@ impl Engine {
             (Walked::Badly(verdict), _) => self.finish(id, verdict).await?,
         };
         job.log.line(StageName::Uninstall, &ended);
-        job.log.close().await;
+        if let Some(fault) = job.log.fault() {
+            tracing::error!(run = %id, fault, "something of the run's log is missing");
+        }
+        if let Err(error) = job.log.close().await {
+            tracing::warn!(run = %id, error = %error, "the run's log could not be packed");
+        }
         Ok(())
     }
 
@@ -207,7 +212,7 @@ impl Engine {
     ) -> Result<Option<Result<(), Verdict>>, StoreError> {
         self.begin_stage(job, name).await?;
         let cancel = stop.token().child_token();
-        let came = job.watchdog.guard(&cancel, job.stage(name, &cancel, learned)).await;
+        let came = job.watchdog.guard(&cancel, Box::pin(job.stage(name, &cancel, learned))).await;
         let (state, outcome, words) = match came {
             Ok(Ok(Done { note, waited })) => {
                 self.end_stage(job, name, StageState::Passed, note, waited).await?;

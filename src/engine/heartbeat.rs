@@ -66,7 +66,8 @@ impl Heart {
             at: self.clock.now(),
             facts: serde_json::to_string(&said).unwrap_or_default(),
         };
-        let written = self.ledger.store.write("did not take a heartbeat", move |tx| heartbeats::beat(tx, "runner", &beat));
+        let written =
+            self.ledger.store.write("did not take a heartbeat", move |tx| heartbeats::beat(tx, "runner", &beat));
         if let Err(error) = written.await {
             tracing::error!(error = %causes(&error), "the heartbeat could not be written");
         }

@@ -7,6 +7,8 @@
 pub mod execute;
 pub mod heartbeat;
 pub mod ledger;
+pub mod local;
+pub mod progress;
 pub mod recover;
 pub mod run;
 pub mod scheduler;
@@ -22,8 +24,8 @@ use self::execute::Engine;
 use self::heartbeat::{Heart, Said};
 use self::ledger::Ledger;
 use self::recover::{NotLocked, StateLock};
-pub use self::scheduler::Shutdown;
 use self::scheduler::Scheduler;
+pub use self::scheduler::Shutdown;
 use crate::abra::driver::{Abra, Unfit};
 use crate::bell::{Bell, Door};
 use crate::clock::Clock;
@@ -68,24 +70,28 @@ pub async fn runner(
     let token_file = config.runner.git_token_file.as_ref().unwrap_or(&config.forge.token_file);
     redactor.register("forge token", &secrets::read_file(token_file)?);
     let door_path = config.bell("runner");
-    let door = Door::open(&door_path)
-        .map_err(|source| RunnerFault::Door { path: door_path.display().to_string(), source })?;
+    let door =
+        Door::open(&door_path).map_err(|source| RunnerFault::Door { path: door_path.display().to_string(), source })?;
     let ledger = Ledger::new(store, bell);
     let said = Said { state: "starting".into(), parallel: config.runner.parallel, ..Said::default() };
     let heart = Heart::new(ledger.clone(), clock.clone(), said);
 
-    let abra = Abra::find(
-        config.runner.abra.as_deref(),
-        Path::new(OWN_PROGRAM),
-        &config.runner.docker,
-        &shutdown.drain,
-    )
-    .await?;
+    let abra =
+        Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain)
+            .await?;
     tracing::info!(version = abra.version, place = abra.place(), "abra found");
     heart.say(|said| said.abra = Some(format!("{} ({})", abra.version, abra.place())));
     let Some(swarm) = docker(&config.runner.docker, &heart, &shutdown.drain).await else { return Ok(()) };
     let instance = instance(&ledger).await?;
-    let engine = Engine { config, ledger: ledger.clone(), clock: clock.clone(), swarm, abra: Arc::new(abra), redactor, instance };
+    let engine = Engine {
+        config,
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        swarm,
+        abra: Arc::new(abra),
+        redactor,
+        instance,
+    };
 
     heart.say(|said| said.state = "recovering".into());
     let over = CancellationToken::new();

@@ -34,19 +34,14 @@ impl StateLock {
         let path = dir.join(format!("{process}.lock"));
         let io = |source| NotLocked::Io { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(io)?;
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
                 let holder = if holder.trim().is_empty() { "it does not say who it is" } else { holder.trim() };
-                return Err(NotLocked::Held {
-                    dir: dir.into(),
-                    process: process.into(),
-                    holder: holder.into(),
-                });
+                return Err(NotLocked::Held { dir: dir.into(), process: process.into(), holder: holder.into() });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
@@ -66,18 +61,13 @@ pub async fn recover(engine: &Engine) -> Result<usize, StoreError> {
     }
     retry_leftovers(engine).await?;
     let (logs, work) = (engine.config.logs_dir(), engine.config.work_dir());
-    let standing: Vec<RunId> =
-        engine.ledger.store.read(apps::standing).await?.into_iter().map(|app| app.run).collect();
+    let standing: Vec<RunId> = engine.ledger.store.read(apps::standing).await?.into_iter().map(|app| app.run).collect();
     let swept = tokio::task::spawn_blocking(move || {
         remove_abandoned(&work, &standing);
-        logs::close_abandoned(&logs)
-    })
-    .await;
-    match swept {
-        Ok(Ok(closed)) if closed > 0 => tracing::info!(closed, "logs of a process that is gone were closed"),
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(error = %error, "logs of a process that is gone stay as they are"),
-        Err(error) => tracing::error!(error = %error, "closing abandoned logs broke off"),
+        close_logs(&logs);
+    });
+    if let Err(error) = swept.await {
+        tracing::error!(error = %error, "closing what a dead process left open broke off");
     }
     Ok(open.len())
 }
@@ -116,9 +106,15 @@ async fn take_down(engine: &Engine, app: &App) -> Result<(), StoreError> {
     let mut journal = Journal(app.run);
     let end = tear_down(&engine.means(), &app.domain, &app.stack, Path::new(&app.abra_dir), &mut journal).await;
     match &end {
-        End::Gone(_) => tracing::info!(run = %app.run, stack = %app.stack, "torn down"),
-        End::Left(left) => tracing::warn!(run = %app.run, stack = %app.stack, left = ?left, "a teardown left something"),
-        End::Unknown(why) => tracing::warn!(run = %app.run, stack = %app.stack, why, "a teardown could not be verified"),
+        End::Gone(_) => {
+            tracing::info!(run = %app.run, stack = %app.stack, "torn down");
+        }
+        End::Left(left) => {
+            tracing::warn!(run = %app.run, stack = %app.stack, left = ?left, "a teardown left something");
+        }
+        End::Unknown(why) => {
+            tracing::warn!(run = %app.run, stack = %app.stack, why, "a teardown could not be verified");
+        }
     }
     engine.torn_down(app.id, end).await
 }
@@ -130,6 +126,21 @@ fn remove_abandoned(work: &Path, standing: &[RunId]) {
         let run = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok());
         if run.is_some_and(|run| !standing.contains(&run)) {
             let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Logs whose writers died. Nothing runs yet, so none of them is being written.
+fn close_logs(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse::<RunId>().ok()) else {
+            continue;
+        };
+        match logs::close_abandoned(dir, run) {
+            Ok(()) => tracing::info!(run = %run, "the log of a process that is gone was closed"),
+            Err(error) => tracing::warn!(run = %run, error = %error, "the log of a process that is gone stays open"),
         }
     }
 }
@@ -159,8 +170,10 @@ mod tests {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         remove_abandoned(dir.path(), &[RunId(2)]);
-        let mut left: Vec<_> =
-            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         left.sort();
         assert_eq!(left, ["2", "notes"]);
     }

@@ -191,10 +191,9 @@ pub fn finish(tx: &Transaction, id: RunId, verdict: Verdict, gone: TornDown, now
     }
     let verdict = with_leftovers(verdict, &gone.left);
     let planned = stages::of_run(tx, id)?;
-    if verdict.outcome == Outcome::Passed {
-        if let Some(stage) = planned.iter().find(|stage| !allows_a_pass(stage)) {
-            return refuse(format!("run {id} cannot pass: stage {} is {}", stage.name, stage.state));
-        }
+    let failing = planned.iter().find(|stage| !allows_a_pass(stage));
+    if let (Outcome::Passed, Some(stage)) = (verdict.outcome, failing) {
+        return refuse(format!("run {id} cannot pass: stage {} is {}", stage.name, stage.state));
     }
     close_stages(tx, id, &planned, "the run ended while it ran", "the run ended before it", now)?;
     runs::finish(tx, id, verdict.outcome, &verdict.reason, now)?;
@@ -202,7 +201,8 @@ pub fn finish(tx: &Transaction, id: RunId, verdict: Verdict, gone: TornDown, now
     Ok(verdict)
 }
 
-/// A queued run that somebody took back: over before it began.
+/// A queued run that somebody took back: over before it began. [`ask_cancel`] does it at once; this is for rows that were only
+/// marked.
 pub fn withdraw(tx: &Transaction, id: RunId, now: Time) -> Result<(), StoreError> {
     let run = open(tx, id)?;
     if run.started_at.is_some() {
@@ -245,21 +245,32 @@ pub fn interrupt(
     queue(tx, &next_attempt(&run), now).map(Some)
 }
 
-/// Somebody wants a run to end; the engine looks. `by` is `@login`, or a reason in words. `false` when it is over already.
+/// Somebody wants a run to end: what waits is over at once, what runs is told so by the runner, which tears it down. `by` is a
+/// login, or a reason in words. `false` when it is over or was asked already.
 pub fn ask_cancel(tx: &Transaction, id: RunId, by: &str, now: Time) -> Result<bool, StoreError> {
-    runs::ask_cancel(tx, id, by, now)
+    if !runs::ask_cancel(tx, id, by, now)? {
+        return Ok(false);
+    }
+    end_or_tell(tx, id, now)?;
+    Ok(true)
 }
 
-/// A newer request on the same pull request takes a run's place.
+/// A newer request on the same pull request takes a run's place, as [`ask_cancel`] does it.
 pub fn supersede(tx: &Transaction, id: RunId, by: RunId, now: Time) -> Result<bool, StoreError> {
     if by <= id {
         return refuse(format!("run {by} is not newer than run {id}"));
     }
-    let asked = runs::ask_cancel(tx, id, &format!("replaced by run {by}"), now)?;
-    if asked {
-        runs::supersede(tx, id, by)?;
+    if !runs::ask_cancel(tx, id, &format!("run {by}"), now)? {
+        return Ok(false);
     }
-    Ok(asked)
+    runs::supersede(tx, id, by)?;
+    end_or_tell(tx, id, now)?;
+    Ok(true)
+}
+
+fn end_or_tell(tx: &Transaction, id: RunId, now: Time) -> Result<(), StoreError> {
+    let run = open(tx, id)?;
+    if run.started_at.is_none() { withdraw(tx, id, now) } else { report_comment(tx, &run, now) }
 }
 
 /// What a run comes to that somebody wanted to end; `None` when nobody did.
@@ -268,8 +279,8 @@ pub fn taken_back(run: &Run) -> Option<Verdict> {
     let by = run.cancel_by.as_deref().unwrap_or("somebody");
     Some(match run.superseded_by {
         Some(newer) => Verdict { outcome: Outcome::Superseded, reason: format!("replaced by run {newer}") },
-        None if by.starts_with('@') => Verdict { outcome: Outcome::Cancelled, reason: format!("cancelled by {by}") },
-        None => Verdict { outcome: Outcome::Cancelled, reason: by.to_owned() },
+        None if by.contains(' ') => Verdict { outcome: Outcome::Cancelled, reason: by.to_owned() },
+        None => Verdict { outcome: Outcome::Cancelled, reason: format!("cancelled by {by}") },
     })
 }
 
@@ -557,14 +568,14 @@ mod tests {
         let id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
         let next = does(&store, move |tx| {
             start(tx, id, &plan(), NOW)?;
-            ask_cancel(tx, id, "@member", NOW)?;
+            ask_cancel(tx, id, "member", NOW)?;
             interrupt(tx, id, "the runner died", torn_down(tx, id)?, NOW)
         })
         .await
         .unwrap();
         assert_eq!(next, None);
         let run = store.read(move |db| runs::by_id(db, id)).await.unwrap().unwrap();
-        assert_eq!((run.outcome, run.reason.as_deref()), (Some(Outcome::Cancelled), Some("cancelled by @member")));
+        assert_eq!((run.outcome, run.reason.as_deref()), (Some(Outcome::Cancelled), Some("cancelled by member")));
     }
 
     #[derive(Clone, Debug)]
@@ -620,7 +631,7 @@ mod tests {
                 None => app_is_gone(tx, *app, proof("keyc-0_ci_test"), NOW),
             },
             Step::Left(app) => app_left(tx, *app, &["volume x".into()]),
-            Step::Cancel => ask_cancel(tx, id, "@member", NOW).map(drop),
+            Step::Cancel => ask_cancel(tx, id, "member", NOW).map(drop),
             Step::Supersede => {
                 let newer = queue(tx, &a_run(1), NOW)?;
                 supersede(tx, id, newer, NOW).map(drop)

@@ -71,12 +71,12 @@ pub trait Work: Clone + Send + Sync + 'static {
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     pub drain: CancellationToken,
-    pub hurry: CancellationToken,
+    pub haste: CancellationToken,
 }
 
 impl From<CancellationToken> for Shutdown {
     fn from(drain: CancellationToken) -> Shutdown {
-        Shutdown { drain, hurry: CancellationToken::new() }
+        Shutdown { drain, haste: CancellationToken::new() }
     }
 }
 
@@ -151,7 +151,7 @@ impl<W: Work> Scheduler<W> {
                     hurried = true;
                     self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
                 }
-                () = shutdown.hurry.cancelled(), if !hurried => {
+                () = shutdown.haste.cancelled(), if !hurried => {
                     hurried = true;
                     self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
                 }
@@ -252,9 +252,9 @@ impl<W: Work> Scheduler<W> {
             .iter()
             .enumerate()
             .filter(|(_, run)| run.cancel_at.is_none())
-            .map(|(place, run)| (run.id, run.waits_for.as_deref(), words(&running, &waiting, place)))
-            .filter(|(_, said, words)| *said != Some(words))
-            .map(|(id, _, words)| (id, words))
+            .filter_map(|(place, run)| Some((run, words(&running, &waiting, place)?)))
+            .filter(|(run, words)| run.waits_for.as_ref() != Some(words))
+            .map(|(run, words)| (run.id, words))
             .collect();
         if stale.is_empty() {
             return Ok(());
@@ -279,17 +279,18 @@ async fn heard(door: Option<&Door>) {
 }
 
 /// For whom the run at `place` of the queue waits: those under way for the first, the one before it for the others.
-fn words(running: &[Run], waiting: &[Run], place: usize) -> String {
+fn words(running: &[Run], waiting: &[Run], place: usize) -> Option<String> {
     let behind = place.checked_sub(1).and_then(|before| waiting.get(before));
-    match (behind, running) {
+    Some(match (behind, running) {
         (Some(before), _) => format!("{} in the queue, behind {}", nth(place + 1), called(before)),
-        (None, []) => "Starting".to_owned(),
+        // It starts any moment.
+        (None, []) => return None,
         (None, [one]) => format!("Waiting for {} to finish", called(one)),
         (None, several) => {
             let names: Vec<String> = several.iter().map(called).collect();
             format!("Waiting for one of {} to finish", names.join(", "))
         }
-    }
+    })
 }
 
 /// `keycloak #41`, or `keycloak (run 7)` where there is no pull request.

@@ -4,6 +4,7 @@
 //! Facts about the API come from running the calls against Gitea 1.26 and reading Forgejo's source; each oddity is noted
 //! where it is handled.
 
+pub mod dev;
 pub mod gitea;
 
 use std::future::Future;

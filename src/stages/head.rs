@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Job, Made, Trouble};
+use super::{Job, Trouble};
 use crate::compose::{Compose, Kind};
 use crate::engine::run::checked;
-use crate::model::StageName;
+use crate::model::{StackName, StageName};
 use crate::swarm::views::{Service, Task, TaskState};
 
 /// What a service is to be made of.
@@ -20,16 +20,16 @@ struct Makings {
 }
 
 /// Asserts that the running stack is the head's, and notes how that came out.
-pub async fn assert(job: &Job, stage: StageName, compose: &Compose, app: &Made) -> Result<(), Trouble> {
-    let (services, tasks) = tokio::try_join!(job.swarm.services(&app.stack), job.swarm.tasks(&app.stack))?;
+pub async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &StackName) -> Result<(), Trouble> {
+    let (services, tasks) = tokio::try_join!(job.swarm.services(stack), job.swarm.tasks(stack))?;
     let expected = job.run.head.short();
-    let stamp = stamp(&services, app.stack.as_str());
+    let stamp = stamp(&services, stack.as_str());
     let shown = stamp.clone().unwrap_or_else(|| "no stamp".to_owned());
     let stamped = stamp.as_deref().map(|stamp| stamp.trim_end_matches("+U")) == Some(expected);
     job.check(checked(stage, "commit of the stack", stamped, expected, &shown, Duration::ZERO)).await?;
 
-    let wanted = wanted(compose, app.stack.as_str());
-    let differences = differences(&wanted, &services, &tasks, app.stack.as_str());
+    let wanted = wanted(compose, stack.as_str());
+    let differences = differences(&wanted, &services, &tasks, stack.as_str());
     let got = match differences.first() {
         None => format!("{} services as the head names them", wanted.len()),
         Some(first) => first.clone(),
@@ -37,7 +37,9 @@ pub async fn assert(job: &Job, stage: StageName, compose: &Compose, app: &Made) 
     let expects = "images, configs and secrets of the head";
     job.check(checked(stage, "what the tasks run", differences.is_empty(), expects, &got, Duration::ZERO)).await?;
     if !stamped {
-        return Err(Trouble::Recipe(format!("what runs is not the head: the stack is stamped {shown}, not {expected}")));
+        return Err(Trouble::Recipe(format!(
+            "what runs is not the head: the stack is stamped {shown}, not {expected}"
+        )));
     }
     match differences.into_iter().next() {
         Some(first) => Err(Trouble::Recipe(format!("what runs is not the head: {first}"))),

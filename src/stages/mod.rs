@@ -17,20 +17,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::clock::Clock;
-use crate::compose::Compose;
 use crate::config::Config;
 use crate::engine::causes;
 use crate::engine::ledger::Ledger;
 use crate::engine::run::{self, Planned};
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::logs::Log;
-use crate::model::{AppDomain, Asked, CheckState, RecipeName, StageName, StageState, StackName};
-use crate::recipe::Recipe;
+use crate::model::{AppDomain, Asked, CheckState, StackName, StageName, StageState};
+use crate::recipe::{Recipe, RecipeError, Said};
 use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
+use crate::store::StoreError;
 use crate::store::runs::Run;
 use crate::store::stages::Check;
-use crate::store::StoreError;
 use crate::swarm::{Swarm, SwarmFault};
 
 /// Which stages a request means. Those that are not built yet are not in it.
@@ -68,7 +67,7 @@ pub struct Done {
 pub enum Source {
     /// A repository on the forge, read with the token in a file.
     Forge { url: String, token_file: PathBuf },
-    /// A directory of this machine, as it is now.
+    /// A snapshot of a directory of this machine; it is used up.
     Directory(PathBuf),
 }
 
@@ -94,11 +93,10 @@ pub struct Job {
 /// What the stages learned on the way.
 #[derive(Default)]
 pub struct Learned {
-    pub recipe: Option<(RecipeName, PathBuf)>,
+    pub recipe: Option<Recipe>,
     pub domain: Option<AppDomain>,
-    pub read: Option<Recipe>,
-    /// The head as it is to be deployed.
-    pub compose: Option<Compose>,
+    /// The head as it was deployed.
+    pub deployed: Option<Said>,
     pub app: Option<Made>,
 }
 
@@ -111,9 +109,9 @@ pub struct Made {
 }
 
 impl Learned {
-    fn recipe(&self) -> Result<(&RecipeName, &PathBuf, &AppDomain), Trouble> {
+    fn recipe(&self) -> Result<(&Recipe, &AppDomain), Trouble> {
         match (&self.recipe, &self.domain) {
-            (Some((name, dir)), Some(domain)) => Ok((name, dir, domain)),
+            (Some(recipe), Some(domain)) => Ok((recipe, domain)),
             _ => Err(Trouble::Infra("a stage ran before fetch, which is a fault of cc-ci".into())),
         }
     }
@@ -183,6 +181,10 @@ impl Listener for Lines<'_> {
         self.job.watchdog.heard();
         self.job.log.chunk(self.stage, stream, bytes);
     }
+
+    fn ended(&mut self) {
+        self.job.log.settle(self.stage);
+    }
 }
 
 impl From<StoreError> for Trouble {
@@ -194,6 +196,17 @@ impl From<StoreError> for Trouble {
 impl From<SwarmFault> for Trouble {
     fn from(fault: SwarmFault) -> Trouble {
         Trouble::Infra(causes(&fault))
+    }
+}
+
+/// What a recipe's directory says wrongly is the recipe's fault.
+impl From<RecipeError> for Trouble {
+    fn from(error: RecipeError) -> Trouble {
+        let cure = match &error {
+            RecipeError::Compose(compose) if !compose.cure.is_empty() => format!("; {}", compose.cure),
+            _ => String::new(),
+        };
+        Trouble::Recipe(format!("{error}{cure}"))
     }
 }
 

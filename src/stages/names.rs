@@ -1,17 +1,12 @@
-//! Names of what a run makes. No two runs share one: domain and stack carry the run and its attempt. Swarm takes 64 characters
-//! and no more, so what would be longer is refused before anything is there.
+//! Names of what a run makes. No two runs share one: domain and stack carry the run and its attempt. What would be
+//! too long is refused before anything is there: here the stack's name, in [`crate::recipe::Said::check_names`] all that begin
+//! with it.
 
 use sha2::{Digest, Sha256};
 
 use crate::model::{AppDomain, NotA, RecipeName, StackName};
+use crate::recipe::LONGEST_STACK;
 use crate::store::runs::Run;
-
-/// abra cuts a stack's name here, and then looks for its secrets under another name.
-pub const LONGEST_STACK: usize = 45;
-/// Swarm's limit for configs and secrets.
-pub const LONGEST_OBJECT: usize = 64;
-/// Swarm's limit for services: a DNS label.
-pub const LONGEST_SERVICE: usize = 63;
 
 /// Why there can be no such name.
 #[derive(Debug, thiserror::Error)]
@@ -37,27 +32,6 @@ pub fn domain(recipe: &RecipeName, run: &Run, instance: &str, base: &str) -> Res
         .map_err(|source| BadName::Domain { base: base.to_owned(), source })?;
     let stack = domain.stack();
     if stack.as_str().len() > LONGEST_STACK { Err(BadName::Stack { stack }) } else { Ok(domain) }
-}
-
-/// What kind of thing has a name that Swarm would refuse, and how long it may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TooLong {
-    pub kind: &'static str,
-    pub name: String,
-    pub most: usize,
-}
-
-impl std::fmt::Display for TooLong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (kind, name, most) = (self.kind, &self.name, self.most);
-        write!(f, "the {kind} would be called {name}: {} characters, and Swarm allows {most}; shorten it", name.len())
-    }
-}
-
-/// The names that are too long, of their kind.
-pub fn too_long<'a>(kind: &'static str, names: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<TooLong> {
-    let long = names.into_iter().filter(|name| name.len() > most);
-    long.map(|name| TooLong { kind, name: name.to_owned(), most }).collect()
 }
 
 #[cfg(test)]
@@ -117,9 +91,5 @@ mod tests {
         let long = "a-very-long-name-of-a-host.ci.example.org";
         let error = domain(&recipe, &a_run(1, 1), "house", long).unwrap_err().to_string();
         assert!(error.contains("45"), "{error}");
-        let name = "x".repeat(65);
-        let found = too_long("secret", [name.as_str(), "short"], LONGEST_OBJECT);
-        assert_eq!(found.len(), 1);
-        assert!(found[0].to_string().contains("65 characters, and Swarm allows 64"));
     }
 }

@@ -2,6 +2,8 @@
 //! belongs to a run, so that recovery and janitor find it without any file of the run. Limits and placement will stand here
 //! too. It makes the checkout dirty, so abra's stamp ends in `+U`.
 
+use serde_json::{Map, Value, json};
+
 use crate::compose::{Compose, Object};
 use crate::model::RunId;
 
@@ -11,61 +13,51 @@ pub const RUN: &str = "cc-ci.run";
 /// Which appliance made it.
 pub const INSTANCE: &str = "cc-ci.instance";
 
-/// The overlay for a recipe as its own files say it.
-pub fn for_recipe(own: &Compose, run: RunId, instance: &str) -> String {
+/// The overlay for a recipe as its own files say it: services, own volumes, own networks. What is external is not ours to
+/// mark. It is JSON, which YAML's readers read.
+pub fn text(own: &Compose, run: RunId, instance: &str) -> String {
     let names = |objects: Vec<Object<'_>>| -> Vec<String> {
         objects.into_iter().filter(|object| !object.is_external()).map(|object| object.key.to_owned()).collect()
     };
     let services: Vec<String> = own.services().into_iter().map(|service| service.name.to_owned()).collect();
-    let (volumes, networks) = (names(own.volumes()), names(own.networks()));
     let version = own.tree().get("version").and_then(|version| version.as_str());
-    let parts = Parts { services: &services, volumes: &volumes, networks: &networks };
-    text(version, &parts, run, instance)
+    let parts = Parts { services, volumes: names(own.volumes()), networks: names(own.networks()) };
+    format!("{:#}\n", overlay(version, parts, run, instance))
 }
 
-/// The overlay for services, own volumes and own networks. `version` is the recipe's own `version:`; Docker's client takes
-/// compose files together only when they agree on it.
-fn text(version: Option<&str>, parts: &Parts<'_>, run: RunId, instance: &str) -> String {
-    let mut text = String::new();
+/// Names as the recipe's compose files call them.
+#[derive(Debug, Default)]
+struct Parts {
+    services: Vec<String>,
+    volumes: Vec<String>,
+    networks: Vec<String>,
+}
+
+fn overlay(version: Option<&str>, parts: Parts, run: RunId, instance: &str) -> Value {
+    let marks = json!({RUN: run.to_string(), INSTANCE: instance});
+    let mut overlay = Map::new();
+    // Docker's client takes compose files together only when they agree on it.
     if let Some(version) = version {
-        text.push_str(&format!("version: {}\n", quoted(version)));
+        overlay.insert("version".into(), version.into());
     }
-    let marks = |indent: &str| format!("{indent}{RUN}: {}\n{indent}{INSTANCE}: {}\n", quoted(&run.to_string()), quoted(instance));
-    text.push_str("services:\n");
-    for service in parts.services {
-        text.push_str(&format!("  {}:\n    deploy:\n      labels:\n{}", quoted(service), marks("        ")));
-        text.push_str(&format!("    labels:\n{}", marks("      ")));
-    }
-    for (kind, names) in [("volumes", parts.volumes), ("networks", parts.networks)] {
+    let service = json!({"deploy": {"labels": marks}, "labels": marks});
+    let object = json!({"labels": marks});
+    for (kind, names, marked) in [
+        ("services", parts.services, service),
+        ("volumes", parts.volumes, object.clone()),
+        ("networks", parts.networks, object),
+    ] {
         if !names.is_empty() {
-            text.push_str(&format!("{kind}:\n"));
-        }
-        for name in names {
-            text.push_str(&format!("  {}:\n    labels:\n{}", quoted(name), marks("      ")));
+            overlay.insert(kind.into(), names.into_iter().map(|name| (name, marked.clone())).collect());
         }
     }
-    text
+    Value::Object(overlay)
 }
 
-/// Names as the recipe's compose files call them; external things are not ours to mark.
-#[derive(Clone, Copy, Debug)]
-struct Parts<'a> {
-    services: &'a [String],
-    volumes: &'a [String],
-    networks: &'a [String],
-}
-
-/// A double-quoted YAML scalar; JSON's strings are.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// `COMPOSE_FILE` with the overlay at its end.
-pub fn appended(compose_file: &str) -> String {
-    if compose_file.split(':').any(|file| file == FILE) {
-        return compose_file.to_owned();
-    }
-    format!("{compose_file}:{FILE}")
+/// `COMPOSE_FILE` with the overlay at its end, once.
+pub fn appended(files: &[String]) -> String {
+    let own = files.iter().map(String::as_str).filter(|file| *file != FILE);
+    own.chain([FILE]).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]
@@ -74,20 +66,19 @@ mod tests {
 
     #[test]
     fn everything_of_a_run_is_marked() {
-        let services = ["app".to_owned(), "db".to_owned()];
-        let volumes = ["data".to_owned()];
-        let parts = Parts { services: &services, volumes: &volumes, networks: &[] };
-        let text = text(Some("3.8"), &parts, RunId(7), "house");
-        let node = crate::yaml::parse(FILE, &text).unwrap();
-        assert!(matches!(node.value, crate::yaml::Value::Map(_)));
-        assert!(text.starts_with("version: \"3.8\"\n"), "{text}");
-        assert_eq!(text.matches("cc-ci.run: \"7\"").count(), 5);
-        assert!(!text.contains("networks"));
+        let parts =
+            Parts { services: vec!["app".into(), "db".into()], volumes: vec!["data".into()], ..Parts::default() };
+        let overlay = overlay(Some("3.8"), parts, RunId(7), "house");
+        assert_eq!(overlay["version"], "3.8");
+        assert_eq!(overlay["services"]["db"]["deploy"]["labels"]["cc-ci.run"], "7");
+        assert_eq!(overlay["services"]["app"]["labels"]["cc-ci.instance"], "house");
+        assert_eq!(overlay["volumes"]["data"]["labels"]["cc-ci.run"], "7");
+        assert!(overlay.get("networks").is_none());
     }
 
     #[test]
     fn the_overlay_comes_last_and_once() {
-        assert_eq!(appended("compose.yml:compose.db.yml"), "compose.yml:compose.db.yml:compose.cc-ci.yml");
-        assert_eq!(appended(&appended("compose.yml")), "compose.yml:compose.cc-ci.yml");
+        let files = ["compose.yml", "compose.cc-ci.yml", "compose.db.yml"].map(str::to_owned);
+        assert_eq!(appended(&files), "compose.yml:compose.db.yml:compose.cc-ci.yml");
     }
 }

@@ -46,7 +46,8 @@ pub async fn tear_down(
         undeploy(means, &home, domain, listener).await;
     }
     let patience = Patience { limit: means.limits.teardown, ..Patience::default() };
-    let swept = sweep::teardown(&means.swarm, stack, patience, &mut |line| listener.command(&line)).await;
+    let mut said = |line: String| listener.command(&line);
+    let swept = Box::pin(sweep::teardown(&means.swarm, stack, patience, &mut said)).await;
     match swept {
         Ok(nothing) => match remove_env(&env_file).await {
             Ok(()) => End::Gone(nothing),

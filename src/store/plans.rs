@@ -47,6 +47,7 @@ async fn lists_walk_their_index() {
         (runs::RUNNING, "runs_waiting"),
         (runs::UNWANTED, "runs_waiting"),
         (runs::OF_PR, "runs_by_pr "),
+        (comments::UNDECIDED, "comments_undecided"),
         (comments::DECISIONS, "decisions_newest"),
         (outbox::DUE, "outbox_due"),
     ] {

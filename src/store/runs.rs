@@ -1,5 +1,7 @@
 //! Runs: what waits, what runs, what is over. The transitions of `engine::run` end here, each one statement.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{StoreError, events};
@@ -267,6 +269,26 @@ pub fn of_pr(db: &Connection, repository: RepoId, pr: Pr, count: u32) -> Result<
 }
 
 pub(super) const OF_PR: &str = "select * from runs where repository = ?1 and pr = ?2 order by id desc limit ?3";
+
+/// The newest run of a head: the one that the head's comment and status speak of. Walks `runs_by_pr`.
+pub fn of_head(db: &Connection, repository: RepoId, pr: Pr, head: &Head) -> Result<Option<Run>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select * from runs where repository = ?1 and pr = ?2 and head = ?3 order by id desc limit 1",
+    )?;
+    Ok(statement.query_row(params![repository, pr, head.as_str()], read).optional()?)
+}
+
+/// How long a run of this recipe usually takes: the median of its last ten that came to a verdict.
+pub fn usual(db: &Connection, recipe: &str) -> Result<Option<Duration>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select finished_at - started_at from runs
+          where recipe = ?1 and outcome in ('passed', 'failed') and started_at is not null
+          order by id desc limit 10",
+    )?;
+    let mut spans: Vec<i64> = statement.query_map([recipe], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    spans.sort_unstable();
+    Ok(spans.get(spans.len() / 2).map(|ms| Duration::from_millis(ms.unsigned_abs())))
+}
 
 /// Which runs a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

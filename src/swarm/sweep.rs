@@ -24,6 +24,12 @@ impl NothingLeft {
     pub fn stack(&self) -> &StackName {
         &self.stack
     }
+
+    /// For tests of what needs a proof but no Swarm.
+    #[cfg(test)]
+    pub(crate) fn for_test(stack: &StackName) -> NothingLeft {
+        NothingLeft { stack: stack.clone() }
+    }
 }
 
 /// Why nobody can say that nothing is left.

@@ -44,7 +44,7 @@ pub(super) async fn look(site: &Site) -> Health {
             None
         }
     };
-    let polled_at = site.alarms.last_pulse("poll");
+    let polled_at = site.alarms.last_poll();
     if let Some(interval) = site.poll_interval {
         let late = interval * 3 + POLL_LATE;
         let age = now.since(polled_at.unwrap_or(site.started_at));
@@ -52,8 +52,8 @@ pub(super) async fn look(site: &Site) -> Health {
             push("poll", format!("the forge was last read {} ago; comments wait until it answers", words::rough(age)));
         }
     }
-    for (what, words) in site.alarms.raised() {
-        push(what, words);
+    for lasting in site.alarms.lasting() {
+        push(lasting.alarm.as_str(), lasting.words);
     }
     for (what, words) in runner.as_ref().map(alarms_of).unwrap_or_default() {
         push(&what, words);

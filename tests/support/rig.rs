@@ -79,7 +79,13 @@ fn make() -> Rig {
     };
     let names: Vec<String> = (0..HOUSES).map(|number| format!("h{number}.ci.test")).collect();
     if !rig.authority.exists() {
-        cc_ci(&[&["dev", "certificate", text(&dir), "ci.test"][..], &names.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+        cc_ci(
+            &[
+                &["dev", "certificate", text(&dir), "ci.test"][..],
+                &names.iter().map(String::as_str).collect::<Vec<_>>(),
+            ]
+            .concat(),
+        );
     }
     let config = dir.join("proxy.yaml");
     let token = dir.join("token");

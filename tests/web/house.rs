@@ -127,7 +127,7 @@ impl House {
 }
 
 fn web(store: &Store, clock: &Clock, alarms: &Alarms, logs: &std::path::Path, address: &str) -> Web {
-    alarms.pulse("poll", clock.now());
+    alarms.polled(clock.now());
     Web {
         store: store.clone(),
         clock: clock.clone(),
@@ -233,7 +233,7 @@ pub(crate) async fn look(address: &str) {
     let mut log: Option<(RunId, Log, usize)> = None;
     while !server.is_finished() {
         tokio::time::sleep(Duration::from_millis(400)).await;
-        alarms.pulse("poll", clock.now());
+        alarms.polled(clock.now());
         said += 1;
         beat.at = clock.now();
         let (now, ours) = (clock.now(), beat.clone());

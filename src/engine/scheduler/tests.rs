@@ -155,9 +155,10 @@ async fn a_queued_run_that_is_cancelled_ends_without_starting() {
     let _held = house.arrival().await;
     let second = house.asked_for("ghost").await;
     let now = house.clock.now();
+    // Only marked, as the server does it that has no say in runs.
     house
         .store
-        .write("is being tested", move |tx| run::ask_cancel(tx, second, "the pull request was closed", now))
+        .write("is being tested", move |tx| runs::ask_cancel(tx, second, "the pull request was closed", now))
         .await
         .unwrap();
     house.look().await;
@@ -174,7 +175,7 @@ async fn a_running_run_that_is_cancelled_is_told_so() {
     house.look().await;
     let (_, stop, _let_go) = house.arrival().await;
     let now = house.clock.now();
-    house.store.write("is being tested", move |tx| run::ask_cancel(tx, id, "@member", now)).await.unwrap();
+    house.store.write("is being tested", move |tx| run::ask_cancel(tx, id, "member", now)).await.unwrap();
     house.look().await;
     assert_eq!(stop.why(), Some(Why::Asked));
     assert!(stop.token().is_cancelled());
@@ -227,7 +228,7 @@ async fn a_stopping_runner_takes_nothing_new_and_tells_the_last_one_when_its_pat
 
     shutdown.drain.cancel();
     assert_eq!(stop.why(), None, "the grace was not given");
-    shutdown.hurry.cancel();
+    shutdown.haste.cancel();
     tokio::time::timeout(Duration::from_secs(20), stop.token().cancelled()).await.unwrap();
     assert_eq!(stop.why(), Some(Why::Stopping));
 
