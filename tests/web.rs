@@ -370,7 +370,7 @@ async fn a_log_is_served_whole_and_in_parts() {
     let house = House::with_history(30).await;
     let whole = house.get("/runs/28/log").await;
     assert_eq!(whole.header("content-type"), "text/plain; charset=utf-8");
-    assert!(whole.text.contains(" install "), "{}", whole.text);
+    assert!(whole.text.contains(" fetch out "), "{}", whole.text);
     let len = whole.text.len();
     let from = house.get("/runs/28/log?offset=100").await;
     assert_eq!(from.text, whole.text[100..]);

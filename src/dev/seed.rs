@@ -66,8 +66,8 @@ pub async fn seed(store: &Store, seed: &Seed) -> Result<RunId, SeedError> {
         let (told, logs) = story.go_on(store, count, with_logs).await?;
         story = told;
         if let Some((dir, _)) = &seed.logs {
-            for (run, lines) in logs {
-                write_log(dir, run, &lines, true).await?;
+            for told in logs {
+                write_log(dir, told, true).await?;
             }
         }
     }
@@ -75,8 +75,7 @@ pub async fn seed(store: &Store, seed: &Seed) -> Result<RunId, SeedError> {
         let until = seed.until;
         let running = store.write("took no open runs", move |tx| story.leave_open(tx, until)).await?;
         if let Some((dir, _)) = &seed.logs {
-            let (run, lines) = running;
-            write_log(dir, run, &lines, false).await?;
+            write_log(dir, running, false).await?;
         }
     }
     Ok(RunId(store.read(crate::store::pages::newest).await?))
@@ -134,6 +133,8 @@ fn head(dice: &mut Dice) -> Head {
 }
 
 type Said = (StageName, Stream, String, Duration);
+/// A run, when it began, and what it said.
+type Told = (RunId, Time, Vec<Said>);
 
 /// Where the history has come to.
 #[derive(Clone, Debug)]
@@ -165,15 +166,15 @@ impl Story {
         store: &Store,
         count: usize,
         with_logs: usize,
-    ) -> Result<(Story, Vec<(RunId, Vec<Said>)>), StoreError> {
+    ) -> Result<(Story, Vec<Told>), StoreError> {
         let mut story = self;
         store
             .write("took no history", move |tx| {
                 let mut logs = Vec::new();
                 for number in 0..count {
-                    let (run, said) = story.one_run(tx)?;
+                    let told = story.one_run(tx)?;
                     if number + with_logs >= count {
-                        logs.push((run, said));
+                        logs.push(told);
                     }
                     if story.dice.below(12) == 0 {
                         story.one_refusal(tx)?;
@@ -228,7 +229,7 @@ impl Story {
         Ok(run)
     }
 
-    fn one_run(&mut self, tx: &Transaction) -> Result<(RunId, Vec<Said>), StoreError> {
+    fn one_run(&mut self, tx: &Transaction) -> Result<Told, StoreError> {
         let recipe = self.pick_recipe();
         let about = &ABOUT[recipe];
         self.at = self.at.plus(Duration::from_secs(60 + self.dice.roll() % 3600));
@@ -246,9 +247,10 @@ impl Story {
         if self.dice.below(60) == 0 {
             let end = self.at.plus(Duration::from_secs(20));
             runs::finish(tx, run, Outcome::Cancelled, "the pull request was closed before its turn", end)?;
-            return Ok((run, Vec::new()));
+            return Ok((run, self.at, Vec::new()));
         }
-        let mut at = self.at.plus(self.dice.about(Duration::from_secs(2)));
+        let started = self.at.plus(self.dice.about(Duration::from_secs(2)));
+        let mut at = started;
         runs::start(tx, run, at)?;
         stages::plan(tx, run, &plan(about))?;
         let mut said = Vec::new();
@@ -302,7 +304,7 @@ impl Story {
             }
         }
         self.at = at;
-        Ok((run, said))
+        Ok((run, started, said))
     }
 
     fn add_checks(
@@ -354,7 +356,7 @@ impl Story {
     }
 
     /// One run goes on, two wait.
-    fn leave_open(mut self, tx: &Transaction, now: Time) -> Result<(RunId, Vec<Said>), StoreError> {
+    fn leave_open(mut self, tx: &Transaction, now: Time) -> Result<Told, StoreError> {
         let about = &ABOUT[0];
         let started = now.minus(Duration::from_secs(185));
         self.at = started.minus(Duration::from_secs(3));
@@ -393,7 +395,7 @@ impl Story {
             facts: "{}".into(),
         };
         heartbeats::beat(tx, "runner", &beat)?;
-        Ok((running, said))
+        Ok((running, started, said))
     }
 }
 
@@ -430,12 +432,15 @@ fn plan(about: &Recipe) -> Vec<(StageName, StageState, Option<String>)> {
 }
 
 /// Writes the lines with a clock that goes as they did.
-async fn write_log(dir: &Path, run: RunId, lines: &[Said], close: bool) -> Result<(), SeedError> {
+async fn write_log(dir: &Path, (run, started, lines): Told, close: bool) -> Result<(), SeedError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
     std::fs::create_dir_all(dir)?;
-    let clock = Clock::held(Time(1_767_323_045_000).plus(Duration::from_secs(run.0.unsigned_abs() * 3000)));
+    let clock = Clock::held(started);
     let log = Log::create(&logs::path(dir, run), Redactor::new(), clock.clone(), logs::USUAL_CAP)?;
     let mut stage = None;
-    for (name, stream, text, took) in lines {
+    for (name, stream, text, took) in &lines {
         if stage != Some(*name) {
             stage = Some(*name);
             log.stage(*name, "running");
