@@ -396,7 +396,7 @@ async fn pushes_and_comments_stand_in_the_order_they_came() {
         place.remote.commit(REPO, &json!({"branch": "change", "from": "main", "message": "third"})).await.unwrap();
     let pushes = place.gitea.pushes(&repo(), PR).await.unwrap();
     assert!(pushes[1].id > comment);
-    assert_eq!(pushes[1].commits, [second.clone()]);
+    assert_eq!(pushes[1].commits, [second.as_str()]);
     assert_eq!(pushes[2].commits, [second, forced.clone()]);
     assert_eq!(place.gitea.pull_request(&repo(), PR).await.unwrap().head.as_str(), forced);
 
@@ -409,7 +409,7 @@ async fn pushes_and_comments_stand_in_the_order_they_came() {
     place.remote.switch(&json!({"push_entries": "now"})).await.unwrap();
     let pushes = place.gitea.pushes(&repo(), PR).await.unwrap();
     assert!(pushes[3].id > comment);
-    assert_eq!(pushes[3].commits, [fifth.clone()]);
+    assert_eq!(pushes[3].commits, [fifth.as_str()]);
     assert_eq!(pushes[4].commits, [fifth]);
 
     place.remote.change_pull(REPO, 1, &json!({"state": "merged"})).await.unwrap();
