@@ -504,6 +504,19 @@ async fn a_revoked_token_is_an_alarm_and_requests_wait() {
 }
 
 #[tokio::test]
+async fn an_organisation_that_cannot_be_read_is_an_alarm_with_the_reason() {
+    let mut house = House::new();
+    let why = || ForgeError::Forbidden("token needs read:organization".into());
+    house.forge.odd(|odd| odd.broken = vec![("repositories", why())]);
+    house.poll().await;
+    assert!(house.alarms.lasting()[0].words.contains("recipes cannot be read"), "{:?}", house.alarms.lasting());
+    assert!(house.alarms.lasting()[0].words.contains("read:organization"));
+    house.forge.odd(|odd| odd.broken.clear());
+    house.poll().await;
+    assert!(house.alarms().is_empty());
+}
+
+#[tokio::test]
 async fn a_forge_that_suddenly_lists_nothing_does_not_make_us_forget() {
     let mut house = keycloak().await;
     let kept = std::mem::take(&mut house.forge.state().repositories);
