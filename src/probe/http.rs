@@ -1,203 +1,341 @@
-//! Asks an app for a page through the proxy: connects to the proxy's configured address and nowhere else, with the app's name
-//! in SNI and Host. DNS is never asked: a record that points elsewhere would make another machine's answer ours.
-//!
-//! Traefik answers for apps it does not know, and for seconds after an update for apps it knows; its own 404 is told apart
-//! from an app's.
+//! Asks for a page through the proxy. It connects to the proxy's configured address and nowhere else, since what DNS says of a
+//! throw-away domain is not the question; and it tells the proxy's own answers from the app's, since "404 page not found"
+//! from Traefik means that nobody is behind it yet.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, LOCATION};
-use reqwest::{Client, Url, redirect};
+use futures_util::StreamExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, LOCATION};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::tls::{self, CaFileError};
+use crate::clock::Time;
 use crate::config;
 use crate::model::AppDomain;
 
-/// Between two looks.
-const TICK: Duration = Duration::from_millis(100);
-/// For one answer.
-const ANSWER: Duration = Duration::from_secs(10);
-const CONNECT: Duration = Duration::from_secs(3);
-/// Read of a body; titles are at its beginning.
-const BODY: usize = 64 << 10;
+const CONNECT: Duration = Duration::from_secs(2);
+/// A first page may be slow: many apps fill their caches then.
+const ANSWER: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+/// Bytes of a body that are looked at.
+const BODY: usize = 256 << 10;
+/// Redirects inside the app that are followed.
 const REDIRECTS: usize = 5;
-/// What Traefik says for a host that no router is for.
-const TRAEFIKS_404: &str = "404 page not found";
 
-/// Asks through one proxy.
+/// Asks through one proxy. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Probe {
-    proxy: SocketAddr,
-    authority: Option<Vec<reqwest::Certificate>>,
+pub struct Prober {
+    client: reqwest::Client,
+    address: SocketAddr,
 }
 
-/// What an app answered, redirects within it followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an app, or the proxy for it, answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
+    /// The path that was answered last, after redirects.
+    pub path: String,
     pub status: u16,
-    pub content_type: String,
-    /// Of the page, where it is HTML and has one.
+    /// Where a redirect leads that was not followed.
+    pub location: Option<String>,
     pub title: Option<String>,
-    /// The body's first 64 KiB.
+    pub content_type: Option<String>,
+    /// The first 256 kB, as text.
     pub body: String,
+    pub certificate: Option<Certificate>,
+    pub took_ms: u64,
+    /// Paths on the way there.
+    pub redirects: Vec<String>,
 }
 
-/// Why there is no answer that counts.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Silent {
-    #[error("the authority's certificate in {} cannot be used: {why}", path.display())]
-    Authority { path: PathBuf, why: String },
-    #[error("the proxy at {0} takes no connection; `cc-ci reconcile proxy` brings it up")]
-    NoProxy(SocketAddr),
-    #[error("the proxy's certificate is not good for {domain}: {why}")]
-    Certificate { domain: AppDomain, why: String },
-    #[error("the proxy knows no app at {0}; is `traefik.enable` set, and does the router's rule have the domain?")]
-    Unknown(AppDomain),
-    #[error("https://{domain}{path} answers {status}")]
-    Status { domain: AppDomain, path: String, status: u16 },
-    #[error("https://{domain}{path} redirects to {to}, which is not the app")]
-    Elsewhere { domain: AppDomain, path: String, to: String },
-    #[error("https://{domain}{path} redirects more than {REDIRECTS} times")]
-    Circle { domain: AppDomain, path: String },
-    #[error("https://{domain}{path} gives no answer: {why}")]
-    Nothing { domain: AppDomain, path: String, why: String },
+/// What the proxy showed, which was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    pub subject: String,
+    pub names: Vec<String>,
+    pub not_after: Time,
 }
 
-impl Silent {
-    /// The machine's fault and not the recipe's.
-    pub fn is_infra(&self) -> bool {
-        matches!(self, Silent::Authority { .. } | Silent::NoProxy(_) | Silent::Certificate { .. })
+/// What a look through the proxy shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The app's own, whatever its status.
+    App(Box<Answer>),
+    /// Traefik's own 404: it knows no such host.
+    NoRoute,
+    /// Traefik knows it and cannot reach it: 502, 503 or 504.
+    Gateway(u16),
+    /// No connection, or none that lasted.
+    Nothing(String),
+    /// There is a connection and no trust.
+    Certificate(String),
+}
+
+impl Seen {
+    /// 2xx, by the app.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Seen::App(answer) if (200..300).contains(&answer.status))
     }
 }
 
-impl Probe {
-    pub fn new(proxy: &config::Proxy) -> Result<Probe, Silent> {
-        let authority = match &proxy.ca_file {
-            None => None,
-            Some(path) => {
-                let wrong = |why: String| Silent::Authority { path: path.clone(), why };
-                let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-                Some(reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?)
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Seen::App(answer) => match &answer.location {
+                Some(location) => write!(f, "{} answers {} and leads to {location}", answer.path, answer.status),
+                None => write!(f, "{} answers {}", answer.path, answer.status),
+            },
+            Seen::NoRoute => f.write_str(
+                "the proxy knows no such host (404 page not found); look at the labels traefik.* of the recipe",
+            ),
+            Seen::Gateway(status) => {
+                write!(f, "the proxy cannot reach the app ({status}); does it listen on the port that its label names?")
             }
-        };
-        Ok(Probe { proxy: proxy.address, authority })
+            Seen::Nothing(why) => write!(f, "the proxy does not answer: {why}"),
+            Seen::Certificate(why) => write!(f, "the proxy's certificate is not good: {why}"),
+        }
     }
+}
 
-    fn client(&self, domain: &AppDomain) -> Result<Client, Silent> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
+/// Until what a wait for an answer goes on.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    pub within: Duration,
+    /// How often the proxy looks at the Swarm. What it says in the first two of them may be about the state before.
+    pub refresh: Duration,
+}
+
+/// No good answer came.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoAnswer {
+    #[error("no good answer within {} s: {last}", .after.as_secs())]
+    Late { after: Duration, last: Seen },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl NoAnswer {
+    /// The proxy is at fault: it is not there, or what it shows is not trusted.
+    pub fn is_infra(&self) -> bool {
+        matches!(self, NoAnswer::Late { last: Seen::Nothing(_) | Seen::Certificate(_), .. })
+    }
+}
+
+/// Every name is the proxy.
+struct Only(SocketAddr);
+
+impl Resolve for Only {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let addresses: Addrs = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+impl Prober {
+    pub fn new(proxy: &config::Proxy) -> Result<Prober, CaFileError> {
+        let trust = tls::trusting(proxy.ca_file.as_deref())?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(trust)
+            .tls_info(true)
+            .dns_resolver(Arc::new(Only(proxy.address)))
             .no_proxy()
-            .redirect(redirect::Policy::none())
-            .resolve(domain.as_str(), self.proxy)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
-            .user_agent("cc-ci");
-        let builder = match &self.authority {
-            Some(authority) => builder.tls_certs_only(authority.iter().cloned()),
-            None => builder,
+            .user_agent(concat!("cc-ci/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| CaFileError {
+                path: proxy.ca_file.clone().unwrap_or_default(),
+                what: format!("cannot be used: {error}"),
+            })?;
+        Ok(Prober { client, address: proxy.address })
+    }
+
+    /// Asks once, without following anything.
+    pub async fn get(&self, domain: &AppDomain, path: &str) -> Seen {
+        let start = Instant::now();
+        let url = format!("https://{domain}:{}{path}", self.address.port());
+        let response = match self.client.get(&url).header(HOST, domain.as_str()).send().await {
+            Ok(response) => response,
+            Err(error) => return unseen(&error),
         };
-        builder.build().map_err(|error| Silent::Certificate { domain: domain.clone(), why: causes(&error) })
+        let status = response.status().as_u16();
+        let word = |headers: &HeaderMap, name| {
+            headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let content_type = word(response.headers(), CONTENT_TYPE);
+        let location = word(response.headers(), LOCATION);
+        let certificate = response
+            .extensions()
+            .get::<reqwest::tls::TlsInfo>()
+            .and_then(|info| info.peer_certificate().and_then(certificate_of));
+        let body = match start_of(response).await {
+            Ok(body) => body,
+            Err(error) => return unseen(&error),
+        };
+        if let Some(own) = proxys_own(status, content_type.as_deref(), &body) {
+            return own;
+        }
+        Seen::App(Box::new(Answer {
+            path: path.to_owned(),
+            status,
+            location: location.filter(|_| (300..400).contains(&status)),
+            title: title(&body),
+            content_type,
+            body,
+            certificate,
+            took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            redirects: Vec::new(),
+        }))
     }
 
-    /// Asks once.
-    pub async fn get(&self, domain: &AppDomain, path: &str) -> Result<Answer, Silent> {
-        self.ask(&self.client(domain)?, domain, path).await
-    }
-
-    /// Asks again and again until the app answers with 2xx, or with a redirect that leads to one within it. What it says at
-    /// the end is what it said last.
-    pub async fn until_it_answers(&self, domain: &AppDomain, path: &str, within: Duration) -> Result<Answer, Silent> {
-        let client = self.client(domain)?;
-        let end = Instant::now() + within;
-        let mut ticks = tokio::time::interval(TICK);
+    /// Asks, and follows redirects that stay in the app.
+    pub async fn follow(&self, domain: &AppDomain, path: &str) -> Seen {
+        let mut path = path.to_owned();
+        let mut redirects = Vec::new();
         loop {
-            ticks.tick().await;
-            let silent = match tokio::time::timeout_at(end, self.ask(&client, domain, path)).await {
-                Ok(Ok(answer)) if (200..300).contains(&answer.status) => return Ok(answer),
-                Ok(Ok(answer)) => Silent::Status { domain: domain.clone(), path: path.into(), status: answer.status },
-                Ok(Err(silent)) => silent,
-                Err(_) => nothing(domain, path, format!("nothing within {} s", within.as_secs())),
+            let mut seen = self.get(domain, &path).await;
+            let Seen::App(answer) = &mut seen else { return seen };
+            let inside = answer.location.as_deref().and_then(|location| inside(domain, &path, location));
+            let next = inside.filter(|next| redirects.len() < REDIRECTS && *next != path);
+            let Some(next) = next else {
+                answer.redirects = redirects;
+                return seen;
             };
-            // A certificate does not become better by waiting.
-            if Instant::now() >= end || matches!(silent, Silent::Certificate { .. } | Silent::Authority { .. }) {
-                return Err(silent);
-            }
+            redirects.push(std::mem::replace(&mut path, next));
         }
     }
 
-    async fn ask(&self, client: &Client, domain: &AppDomain, path: &str) -> Result<Answer, Silent> {
-        let first = format!("https://{domain}{path}");
-        let mut url = Url::parse(&first).map_err(|error| nothing(domain, path, error.to_string()))?;
-        for _ in 0..=REDIRECTS {
-            let response = client.get(url.clone()).send().await.map_err(|error| self.broken(&error, domain, path))?;
-            let status = response.status();
-            let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-            if status.is_redirection() && !header(LOCATION).is_empty() {
-                let to = header(LOCATION).to_owned();
-                let target = url.join(&to).map_err(|error| nothing(domain, path, error.to_string()))?;
-                if target.host_str() != Some(domain.as_str()) || target.scheme() != "https" {
-                    return Err(Silent::Elsewhere { domain: domain.clone(), path: path.into(), to });
-                }
-                url = target;
-                continue;
+    /// Asks until the app answers 2xx, at once or after redirects inside it.
+    pub async fn wait_for_answer(
+        &self,
+        domain: &AppDomain,
+        path: &str,
+        patience: &Patience,
+        cancel: &CancellationToken,
+        said: &mut (dyn FnMut(String) + Send),
+    ) -> Result<Answer, NoAnswer> {
+        let start = Instant::now();
+        let deadline = start + patience.within;
+        let counts = start + patience.refresh * 2;
+        let mut last = Seen::Nothing("nobody was asked yet".to_owned());
+        let mut told = String::new();
+        loop {
+            let seen = tokio::select! {
+                seen = self.follow(domain, path) => seen,
+                () = tokio::time::sleep_until(deadline) => return Err(NoAnswer::Late { after: patience.within, last }),
+                () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
+            };
+            match seen {
+                Seen::App(answer) if (200..300).contains(&answer.status) => return Ok(*answer),
+                other => last = other,
             }
-            let content_type = header(CONTENT_TYPE).to_owned();
-            let body = beginning(response).await.map_err(|error| self.broken(&error, domain, path))?;
-            if status == 404 && body.trim() == TRAEFIKS_404 && content_type.starts_with("text/plain") {
-                return Err(Silent::Unknown(domain.clone()));
+            // What the proxy says of the state before is not worth a line.
+            if Instant::now() >= counts && last.to_string() != told {
+                told = last.to_string();
+                said(told.clone());
             }
-            return Ok(Answer { status: status.as_u16(), title: title(&content_type, &body), content_type, body });
-        }
-        Err(Silent::Circle { domain: domain.clone(), path: path.into() })
-    }
-
-    fn broken(&self, error: &reqwest::Error, domain: &AppDomain, path: &str) -> Silent {
-        let why = causes(error);
-        if why.contains("certificate") {
-            Silent::Certificate { domain: domain.clone(), why }
-        } else if error.is_connect() {
-            Silent::NoProxy(self.proxy)
-        } else {
-            nothing(domain, path, why)
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep_until(deadline) => return Err(NoAnswer::Late { after: patience.within, last }),
+                () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
+            }
         }
     }
 }
 
-fn nothing(domain: &AppDomain, path: &str, why: String) -> Silent {
-    Silent::Nothing { domain: domain.clone(), path: path.into(), why }
+async fn start_of(response: reqwest::Response) -> Result<String, reqwest::Error> {
+    let mut bytes = Vec::new();
+    let mut pieces = response.bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        let room = BODY - bytes.len();
+        bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        if bytes.len() == BODY {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-async fn beginning(mut response: reqwest::Response) -> Result<String, reqwest::Error> {
-    let mut body = Vec::new();
-    while body.len() < BODY {
-        let Some(chunk) = response.chunk().await? else { break };
-        body.extend_from_slice(&chunk[..chunk.len().min(BODY - body.len())]);
+/// Go's words, by which Traefik speaks for itself. An app in Go may say the same of a page that it lacks; it has to be told
+/// apart by what else it answers.
+fn proxys_own(status: u16, content_type: Option<&str>, body: &str) -> Option<Seen> {
+    let plain = content_type.is_none_or(|kind| kind.starts_with("text/plain"));
+    match (status, body.trim()) {
+        (404, "404 page not found") if plain => Some(Seen::NoRoute),
+        (502, "Bad Gateway") | (503, "no available server" | "Service Unavailable") | (504, "Gateway Timeout")
+            if plain =>
+        {
+            Some(Seen::Gateway(status))
+        }
+        _ => None,
     }
-    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-fn title(content_type: &str, body: &str) -> Option<String> {
-    if !content_type.contains("html") {
-        return None;
+fn unseen(error: &reqwest::Error) -> Seen {
+    let mut words = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words.push(cause.to_string());
+        source = cause.source();
     }
+    let why = words.last().cloned().unwrap_or_else(|| error.to_string());
+    match words.iter().find(|words| words.contains("invalid peer certificate")) {
+        Some(certificate) => Seen::Certificate(certificate.replace("invalid peer certificate: ", "")),
+        None if error.is_timeout() => Seen::Nothing("time is over".to_owned()),
+        None => Seen::Nothing(why),
+    }
+}
+
+fn certificate_of(der: &[u8]) -> Option<Certificate> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let names = certificate.subject_alternative_name().ok().flatten().map(|names| {
+        let dns = |name: &x509_parser::extensions::GeneralName| match name {
+            x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        };
+        names.value.general_names.iter().filter_map(dns).collect()
+    });
+    Some(Certificate {
+        subject: certificate.subject().to_string(),
+        names: names.unwrap_or_default(),
+        not_after: Time(certificate.validity().not_after.timestamp().saturating_mul(1000)),
+    })
+}
+
+/// The path that a redirect leads to, if it stays in the app.
+fn inside(domain: &AppDomain, from: &str, location: &str) -> Option<String> {
+    let base = reqwest::Url::parse(&format!("https://{domain}{from}")).ok()?;
+    let target = base.join(location).ok()?;
+    // The proxy leads from http to https by itself.
+    let same = matches!(target.scheme(), "http" | "https") && target.host_str() == Some(domain.as_str());
+    same.then(|| match target.query() {
+        Some(query) => format!("{}?{query}", target.path()),
+        None => target.path().to_owned(),
+    })
+}
+
+/// A page's title, its entities read.
+fn title(body: &str) -> Option<String> {
     let lower = body.to_ascii_lowercase();
-    let start = lower.find("<title")?;
-    let start = start + lower[start..].find('>')? + 1;
+    let open = lower.find("<title")?;
+    let start = open + lower[open..].find('>')? + 1;
     let end = start + lower[start..].find("</title")?;
-    Some(body[start..end].split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-/// With its causes: reqwest's own word is only that a request failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = cause.to_string();
-        next = cause.source();
+    let mut text = body[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    for (entity, character) in
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")]
+    {
+        text = text.replace(entity, character);
     }
-    text
+    Some(text).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -205,11 +343,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_is_found_in_html_only() {
-        assert_eq!(title("text/html; charset=utf-8", "<TITLE lang=en>\n Hello  you</title>"), Some("Hello you".into()));
-        assert_eq!(title("text/plain", "<title>no</title>"), None);
-        assert_eq!(title("text/html", "<title>never closed"), None);
-        // A body of other letters keeps its places.
-        assert_eq!(title("text/html", "Ⱥ<title>x</title>"), Some("x".into()));
+    fn the_proxys_own_answers_are_not_the_apps() {
+        let plain = Some("text/plain; charset=utf-8");
+        assert_eq!(proxys_own(404, plain, "404 page not found\n"), Some(Seen::NoRoute));
+        assert_eq!(proxys_own(502, plain, "Bad Gateway"), Some(Seen::Gateway(502)));
+        assert_eq!(proxys_own(404, Some("text/html"), "<h1>404 page not found</h1>"), None);
+        assert_eq!(proxys_own(503, Some("text/html"), "we are back soon"), None);
+        assert_eq!(proxys_own(200, plain, "404 page not found"), None);
+    }
+
+    #[test]
+    fn a_redirect_is_followed_only_inside_the_app() {
+        let domain = "cust-1.ci.test".parse().unwrap();
+        let inside = |location| inside(&domain, "/a/b?c", location);
+        assert_eq!(inside("/login").as_deref(), Some("/login"));
+        assert_eq!(inside("login?next=%2F").as_deref(), Some("/a/login?next=%2F"));
+        assert_eq!(inside("https://cust-1.ci.test/x").as_deref(), Some("/x"));
+        assert_eq!(inside("http://cust-1.ci.test").as_deref(), Some("/"));
+        assert_eq!(inside("https://cust-1.ci.test.evil.example/"), None);
+        assert_eq!(inside("//evil.example/"), None);
+        assert_eq!(inside("javascript:alert(1)"), None);
+    }
+
+    #[test]
+    fn a_title_is_what_a_reader_sees() {
+        assert_eq!(title("<html><TITLE lang=en>\n Tom &amp; Jerry </Title>").as_deref(), Some("Tom & Jerry"));
+        assert_eq!(title("<title></title>"), None);
+        assert_eq!(title("<title>never closed"), None);
     }
 }
