@@ -244,10 +244,7 @@ async fn hear(store: Store, door: Door, stop: CancellationToken) {
             }
         }
     };
-    tokio::select! {
-        () = rung => {}
-        () = store.watch_other_process(LOOK) => {}
-    }
+    tokio::join!(rung, store.watch_other_process(LOOK, stop));
 }
 
 /// The first signal says `gently`, the second `haste`.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, Job, Learned, Made, Trouble, head, off_the_runtime, overlay};
 use crate::abra::driver::Session;
 use crate::compose::{Compose, env_file};
+use crate::engine::causes;
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, StageName};
 use crate::probe::http::{NoAnswer, Patience, Prober};

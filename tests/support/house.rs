@@ -75,7 +75,7 @@ impl House {
 
     /// The forge is there, cc-ci has looked at it once and sleeps.
     pub async fn open_asleep(name: &str) -> Option<House> {
-        let mut house = House::build(name, Setup::default()).await?;
+        let house = House::build(name, Setup::default()).await?;
         house.wake().await;
         house.has_looked().await;
         house.dies().await;
@@ -184,11 +184,11 @@ impl House {
     }
 
     /// Killed, with no chance to say anything.
-    pub async fn dies(&mut self) {
+    pub async fn dies(&self) {
         self.kill();
     }
 
-    pub async fn starts(&mut self) {
+    pub async fn starts(&self) {
         self.wake().await;
     }
 

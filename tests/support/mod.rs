@@ -12,8 +12,6 @@ mod rig;
 
 pub use fixture::Fixture;
 pub use house::{House, Setup};
-pub use patience::eventually;
-pub use pull_request::PullRequest;
 
 pub const ORGANISATION: &str = "recipes";
 pub const MEMBER: &str = "alice";
