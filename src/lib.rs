@@ -15,6 +15,7 @@ pub mod logs;
 pub mod model;
 pub mod probe;
 pub mod recipe;
+pub mod reconcile;
 pub mod report;
 pub mod sandbox;
 pub mod secrets;
