@@ -165,6 +165,7 @@ fn look(recipe: &Recipe, found: &mut Findings) {
         found.warn("R001", whole(&said.compose.files()[0]), "the file names no format version", cure);
     }
     version_label(&said, found);
+    variables_in_keys(&said, found);
     for service in said.compose.services() {
         look_at_service(&said, service, found);
     }
@@ -227,6 +228,19 @@ pub fn is_recipe_version(text: &str) -> bool {
     let numbers: Vec<&str> = own.split('.').collect();
     let number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     numbers.len() == 3 && numbers.iter().all(number) && !app.is_empty() && !app.contains(char::is_whitespace)
+}
+
+/// Docker's reader fills in values and never keys, so a label in mapping style keeps its `${STACK_NAME}` to the letter.
+fn variables_in_keys(said: &Said, found: &mut Findings) {
+    for service in said.compose.services() {
+        for (key, _) in service.labels().iter().chain(service.environment()) {
+            if let Some(text) = key.as_str().filter(|text| text.contains("${")) {
+                let message = format!("the variable in `{}` stays as it is: keys are not filled in", shown(text));
+                let cure = "write it in list style: `- \"key=value\"`";
+                found.warn("variable-in-key", said.compose.place(key.span), message, cure);
+            }
+        }
+    }
 }
 
 fn look_at_service(said: &Said, service: Service<'_>, found: &mut Findings) {

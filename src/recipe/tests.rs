@@ -222,6 +222,14 @@ fn every_finding_says_where_and_what_to_do() {
             "is of the first version of the backup labels",
         ),
         (Dir::good().with("compose.yml", "version: '3.8'\n", ""), "the file names no format version (R001)"),
+        (
+            Dir::good().with(
+                "compose.yml",
+                "    networks: [proxy]",
+                "    networks: [proxy]\n    environment: {\"${STACK_NAME}_A\": b}",
+            ),
+            "Warning compose.yml:9:19: the variable in `${STACK_NAME}_A` stays as it is",
+        ),
         (Dir::good().with("README.md", "metadata", "nothing"), "Warning README.md: there is no metadata block (R007)"),
     ] {
         let found = dir.lint();
