@@ -15,13 +15,15 @@ use crate::abra::driver::Session;
 use crate::compose::{Compose, env_file};
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, StageName};
-use crate::probe::http;
+use crate::probe::{NoAnswer, Patience, Prober};
 use crate::recipe::{DEFAULT_TIMEOUT, Recipe, RecipeError, Said, SecretSpec, compose_files};
 use crate::sandbox::Stream;
 use crate::swarm::converge::{self, Before, Failure, NotConverged};
 use crate::swarm::pull::PullWhy;
 
 const INSTALL: StageName = StageName::Install;
+/// How often Traefik's swarm provider looks, as `cc-ci reconcile proxy` sets it up.
+const PROXY_LOOKS: Duration = Duration::from_secs(1);
 /// Registries are asked for so many images at a time.
 const PULLS: usize = 3;
 
@@ -189,22 +191,21 @@ fn tell(job: &Job, failure: &Failure) {
 /// The front page, through the proxy as the world would ask for it.
 async fn answers(job: &Job, cancel: &CancellationToken, domain: &AppDomain) -> Result<String, Trouble> {
     let begun = Instant::now();
-    let probe = http::Probe::new(&job.config.proxy).map_err(|fault| Trouble::Infra(fault.to_string()))?;
-    let within = job.config.runner.limits.answer;
-    let answer = tokio::select! {
-        answer = probe.until_it_answers(domain, "/", within) => answer,
-        () = cancel.cancelled() => return Err(Trouble::Ended),
-    };
-    let expected = "200 to 399, from the app";
+    let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
+    let patience = Patience { within: job.config.runner.limits.answer, refresh: PROXY_LOOKS };
+    let mut said = |line: String| job.say(INSTALL, &line);
+    let answer = prober.wait_for_answer(domain, "/", &patience, cancel, &mut said).await;
+    let expected = "2xx from the app, through the proxy";
     match answer {
         Ok(answer) => {
             let got = format!("https://{domain} answers {}", answer.status);
             job.check(checked(INSTALL, "front page", true, expected, &got, begun.elapsed())).await?;
             Ok(got)
         }
+        Err(NoAnswer::Cancelled) => Err(Trouble::Ended),
         Err(silent) if silent.is_infra() => Err(Trouble::Infra(silent.to_string())),
         Err(silent) => {
-            let words = silent.to_string();
+            let words = format!("https://{domain}: {silent}");
             job.check(checked(INSTALL, "front page", false, expected, &words, begun.elapsed())).await?;
             Err(Trouble::Recipe(words))
         }
