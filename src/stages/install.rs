@@ -24,6 +24,8 @@ use crate::swarm::pull::PullWhy;
 const INSTALL: StageName = StageName::Install;
 /// How often Traefik's swarm provider looks, as `cc-ci reconcile proxy` sets it up.
 const PROXY_LOOKS: Duration = Duration::from_secs(1);
+/// While the front page is asked for, the stack is looked at again so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Registries are asked for so many images at a time.
 const PULLS: usize = 3;
 
@@ -42,7 +44,7 @@ pub async fn install(job: &Job, cancel: &CancellationToken, learned: &mut Learne
     let before = Before::look(&job.swarm, &app.stack).await?;
     session.deploy(&domain, &mut job.listener(INSTALL)).await?;
     let waited = converges(job, cancel, &said, &before).await?;
-    let note = answers(job, cancel, &domain).await?;
+    let note = answers(job, cancel, &domain, &said, &before).await?;
     head::assert(job, INSTALL, &said.compose, &app.stack).await?;
     learned.deployed = Some(said);
     Ok(Done { note: Some(note), waited })
@@ -153,25 +155,40 @@ async fn pull(job: &Job, cancel: &CancellationToken, compose: &Compose) -> Resul
 async fn converges(job: &Job, cancel: &CancellationToken, said: &Said, before: &Before) -> Result<Duration, Trouble> {
     let limit = said.timeout.max(DEFAULT_TIMEOUT);
     let begun = Instant::now();
-    let converged = converge::wait(&job.swarm, before, limit, cancel, &mut |line| job.say(INSTALL, &line)).await;
-    match converged {
+    match converge::wait(&job.swarm, before, limit, cancel, &mut |line| job.say(INSTALL, &line)).await {
         Ok(converged) => {
-            let count = said.compose.services().len();
-            let got = format!("{count} up after {:.1} s", converged.took.as_secs_f64());
+            let got = format!("{} up after {:.1} s", said.compose.services().len(), converged.took.as_secs_f64());
             job.check(checked(INSTALL, "services run", true, "all up", &got, converged.took)).await?;
             Ok(converged.waited)
         }
-        Err(NotConverged::Failed(failure)) => {
-            tell(job, &failure);
-            let words = failure.to_string();
-            if failure.is_infra() {
-                return Err(Trouble::Infra(words));
-            }
-            job.check(checked(INSTALL, "services run", false, "all up", &words, begun.elapsed())).await?;
-            Err(Trouble::Recipe(words))
+        Err(not) => Err(not_up(job, not, begun.elapsed()).await?),
+    }
+}
+
+/// Whose fault it is that a stack is not up, noted and with the last lines of what failed.
+async fn not_up(job: &Job, not: NotConverged, after: Duration) -> Result<Trouble, Trouble> {
+    let failure = match not {
+        NotConverged::Failed(failure) => failure,
+        NotConverged::Fault(fault) => return Ok(fault.into()),
+        NotConverged::Cancelled => return Ok(Trouble::Ended),
+    };
+    tell(job, &failure);
+    let words = failure.to_string();
+    if failure.is_infra() {
+        return Ok(Trouble::Infra(words));
+    }
+    job.check(checked(INSTALL, "services run", false, "all up", &words, after)).await?;
+    Ok(Trouble::Recipe(words))
+}
+
+/// An app that was up may still die before it answers, and then the proxy's words say little. Ends when the stack has failed.
+async fn dies(job: &Job, cancel: &CancellationToken, said: &Said, before: &Before) -> NotConverged {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let limit = said.timeout.max(DEFAULT_TIMEOUT);
+        if let Err(not) = converge::wait(&job.swarm, before, limit, cancel, &mut |_| {}).await {
+            return not;
         }
-        Err(NotConverged::Fault(fault)) => Err(fault.into()),
-        Err(NotConverged::Cancelled) => Err(Trouble::Ended),
     }
 }
 
@@ -189,12 +206,21 @@ fn tell(job: &Job, failure: &Failure) {
 }
 
 /// The front page, through the proxy as the world would ask for it.
-async fn answers(job: &Job, cancel: &CancellationToken, domain: &AppDomain) -> Result<String, Trouble> {
+async fn answers(
+    job: &Job,
+    cancel: &CancellationToken,
+    domain: &AppDomain,
+    said: &Said,
+    before: &Before,
+) -> Result<String, Trouble> {
     let begun = Instant::now();
     let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
     let patience = Patience { within: job.config.runner.limits.answer, refresh: PROXY_LOOKS };
-    let mut said = |line: String| job.say(INSTALL, &line);
-    let answer = prober.wait_for_answer(domain, "/", &patience, cancel, &mut said).await;
+    let mut heard = |line: String| job.say(INSTALL, &line);
+    let answer = tokio::select! {
+        answer = prober.wait_for_answer(domain, "/", &patience, cancel, &mut heard) => answer,
+        not = dies(job, cancel, said, before) => return Err(not_up(job, not, begun.elapsed()).await?),
+    };
     let expected = "2xx from the app, through the proxy";
     match answer {
         Ok(answer) => {
