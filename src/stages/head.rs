@@ -31,7 +31,10 @@ pub(super) async fn assert(job: &Job, stage: StageName, compose: &Compose, stack
     let wanted = wanted(compose, stack.as_str());
     let differences = differences(&wanted, &services, &tasks, stack.as_str());
     let got = match differences.first() {
-        None => format!("{} services as the head names them", wanted.len()),
+        None => match wanted.len() {
+            1 => "the service is as the head names it".to_owned(),
+            count => format!("{count} services, all as the head names them"),
+        },
         Some(first) => first.clone(),
     };
     let expects = "images, configs and secrets of the head";
