@@ -16,6 +16,6 @@ async fn the_answer_arrives_when_the_forge_is_back() {
 
     change.hears("**Passed").await;
     change.status_is("success").await;
-    assert_eq!(change.comments_of_the_bot().await.len(), 1);
+    change.has_one_comment_of_the_bot().await;
     house.is_empty().await;
 }
