@@ -16,6 +16,7 @@ use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
 use crate::store::comments::{self, Seen};
 use crate::store::heartbeats::{self, Heartbeat};
+use crate::store::repositories::Listed;
 use crate::store::runs::{self, NewRun};
 use crate::store::stages::{self, Check};
 use crate::store::{Store, StoreError, Transaction, repositories};
@@ -65,8 +66,8 @@ pub async fn seed(store: &Store, seed: &Seed) -> Result<RunId, SeedError> {
         let (told, logs) = story.go_on(store, count, with_logs).await?;
         story = told;
         if let Some((dir, _)) = &seed.logs {
-            for (run, lines) in logs {
-                write_log(dir, run, &lines, true).await?;
+            for told in logs {
+                write_log(dir, told, true).await?;
             }
         }
     }
@@ -74,8 +75,7 @@ pub async fn seed(store: &Store, seed: &Seed) -> Result<RunId, SeedError> {
         let until = seed.until;
         let running = store.write("took no open runs", move |tx| story.leave_open(tx, until)).await?;
         if let Some((dir, _)) = &seed.logs {
-            let (run, lines) = running;
-            write_log(dir, run, &lines, false).await?;
+            write_log(dir, running, false).await?;
         }
     }
     Ok(RunId(store.read(crate::store::pages::newest).await?))
@@ -133,12 +133,17 @@ fn head(dice: &mut Dice) -> Head {
 }
 
 type Said = (StageName, Stream, String, Duration);
+/// A run, when it began, and what it said.
+type Told = (RunId, Time, Vec<Said>);
 
 /// Where the history has come to.
 #[derive(Clone, Debug)]
 struct Story {
     dice: Dice,
     at: Time,
+    until: Time,
+    /// Runs still to be told.
+    left: u32,
     comment: i64,
     checks: Option<usize>,
     /// Of each recipe, the pull request that is worked on.
@@ -148,10 +153,13 @@ struct Story {
 
 impl Story {
     fn new(seed: &Seed) -> Story {
-        let span = Duration::from_secs(3000) * u32::try_from(seed.runs).unwrap_or(u32::MAX);
+        let left = u32::try_from(seed.runs).unwrap_or(u32::MAX);
+        let span = Duration::from_secs(3000) * left;
         Story {
             dice: Dice(7),
             at: seed.until.minus(span),
+            until: seed.until.minus(Duration::from_secs(1200)),
+            left,
             comment: 1000,
             checks: seed.checks,
             prs: ABOUT.iter().map(|about| about.first_pr).collect(),
@@ -159,20 +167,15 @@ impl Story {
         }
     }
 
-    async fn go_on(
-        self,
-        store: &Store,
-        count: usize,
-        with_logs: usize,
-    ) -> Result<(Story, Vec<(RunId, Vec<Said>)>), StoreError> {
+    async fn go_on(self, store: &Store, count: usize, with_logs: usize) -> Result<(Story, Vec<Told>), StoreError> {
         let mut story = self;
         store
             .write("took no history", move |tx| {
                 let mut logs = Vec::new();
                 for number in 0..count {
-                    let (run, said) = story.one_run(tx)?;
+                    let told = story.one_run(tx)?;
                     if number + with_logs >= count {
-                        logs.push((run, said));
+                        logs.push(told);
                     }
                     if story.dice.below(12) == 0 {
                         story.one_refusal(tx)?;
@@ -189,12 +192,13 @@ impl Story {
         let seen = Seen {
             id: CommentId(self.comment),
             repository: repo_id(recipe),
-            pr: Pr(self.prs[recipe]),
+            pr: Some(Pr(self.prs[recipe])),
             author: author.to_owned(),
             excerpt: words.to_owned(),
             command: Some(words.to_owned()),
             created_at: self.at.minus(Duration::from_secs(9)),
             updated_at: self.at.minus(Duration::from_secs(9)),
+            looks: 0,
         };
         comments::insert(tx, &seen, self.at)?;
         Ok(seen)
@@ -211,10 +215,11 @@ impl Story {
             repository: Some(seen.repository),
             repo_name: format!("recipes/{}", about.name),
             recipe: about.name.to_owned(),
-            pr: Some(seen.pr),
+            pr: seen.pr,
             head: head(&mut self.dice),
             base_branch: Some("main".to_owned()),
-            title: TITLES[usize::try_from(seen.pr.0).unwrap_or(0) % TITLES.len()].replace("{version}", about.version),
+            title: TITLES[usize::try_from(seen.pr.map_or(0, |pr| pr.0)).unwrap_or(0) % TITLES.len()]
+                .replace("{version}", about.version),
             comment: Some(seen.id),
             asked_by: author.to_owned(),
             asked,
@@ -222,14 +227,18 @@ impl Story {
             retry_of: None,
         };
         let run = runs::queue(tx, &new, self.at)?;
-        comments::decide(tx, seen.id, Verdict::Accepted, &format!("run {run}"), Some(run), self.at)?;
+        comments::decide(tx, seen.id, Verdict::Accepted, &format!("queued as run {run}"), Some(run), self.at)?;
         Ok(run)
     }
 
-    fn one_run(&mut self, tx: &Transaction) -> Result<(RunId, Vec<Said>), StoreError> {
+    fn one_run(&mut self, tx: &Transaction) -> Result<Told, StoreError> {
         let recipe = self.pick_recipe();
         let about = &ABOUT[recipe];
-        self.at = self.at.plus(Duration::from_secs(60 + self.dice.roll() % 3600));
+        // So that the last one ends shortly before now.
+        let share = self.until.since(self.at) / (self.left + 1);
+        self.left = self.left.saturating_sub(1);
+        let pause = self.dice.about(share).saturating_sub(about.takes(StageName::Backup) * 3);
+        self.at = self.at.plus(pause.max(Duration::from_secs(30)));
         let run = self.queue(tx, recipe)?;
         // A recipe that is broken stays so for a while.
         let broken = if self.fault[recipe] { self.dice.below(10) > 2 } else { self.dice.below(100) < about.trouble };
@@ -244,9 +253,10 @@ impl Story {
         if self.dice.below(60) == 0 {
             let end = self.at.plus(Duration::from_secs(20));
             runs::finish(tx, run, Outcome::Cancelled, "the pull request was closed before its turn", end)?;
-            return Ok((run, Vec::new()));
+            return Ok((run, self.at, Vec::new()));
         }
-        let mut at = self.at.plus(self.dice.about(Duration::from_secs(2)));
+        let started = self.at.plus(self.dice.about(Duration::from_secs(2)));
+        let mut at = started;
         runs::start(tx, run, at)?;
         stages::plan(tx, run, &plan(about))?;
         let mut said = Vec::new();
@@ -300,7 +310,7 @@ impl Story {
             }
         }
         self.at = at;
-        Ok((run, said))
+        Ok((run, started, said))
     }
 
     fn add_checks(
@@ -352,7 +362,7 @@ impl Story {
     }
 
     /// One run goes on, two wait.
-    fn leave_open(mut self, tx: &Transaction, now: Time) -> Result<(RunId, Vec<Said>), StoreError> {
+    fn leave_open(mut self, tx: &Transaction, now: Time) -> Result<Told, StoreError> {
         let about = &ABOUT[0];
         let started = now.minus(Duration::from_secs(185));
         self.at = started.minus(Duration::from_secs(3));
@@ -391,7 +401,7 @@ impl Story {
             facts: "{}".into(),
         };
         heartbeats::beat(tx, "runner", &beat)?;
-        Ok((running, said))
+        Ok((running, started, said))
     }
 }
 
@@ -402,12 +412,19 @@ fn repo_id(recipe: usize) -> RepoId {
 fn know_repositories(tx: &Transaction, at: Time) -> Result<(), StoreError> {
     let repo = |name: &str| Ok::<Repo, StoreError>(Repo { owner: word("recipes")?, name: word(name)? });
     for (number, about) in ABOUT.iter().enumerate() {
-        repositories::see(tx, repo_id(number), &repo(about.name)?, true, "every repository of recipes", at)?;
+        let why = "every repository of recipes";
+        repositories::see(
+            tx,
+            &Listed { id: repo_id(number), repo: &repo(about.name)?, enrolled: true, why },
+            at,
+            at,
+            at,
+        )?;
         repositories::looked(tx, repo_id(number), at, at)?;
         repositories::set_recipe(tx, repo_id(number), about.name)?;
     }
     for (number, (name, why)) in (900..).zip(words::NOT_ENROLLED) {
-        repositories::see(tx, RepoId(number), &repo(name)?, false, why, at)?;
+        repositories::see(tx, &Listed { id: RepoId(number), repo: &repo(name)?, enrolled: false, why }, at, at, at)?;
     }
     Ok(())
 }
@@ -427,12 +444,15 @@ fn plan(about: &Recipe) -> Vec<(StageName, StageState, Option<String>)> {
 }
 
 /// Writes the lines with a clock that goes as they did.
-async fn write_log(dir: &Path, run: RunId, lines: &[Said], close: bool) -> Result<(), SeedError> {
+async fn write_log(dir: &Path, (run, started, lines): Told, close: bool) -> Result<(), SeedError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
     std::fs::create_dir_all(dir)?;
-    let clock = Clock::held(Time(1_767_323_045_000).plus(Duration::from_secs(run.0.unsigned_abs() * 3000)));
+    let clock = Clock::held(started);
     let log = Log::create(&logs::path(dir, run), Redactor::new(), clock.clone(), logs::USUAL_CAP)?;
     let mut stage = None;
-    for (name, stream, text, took) in lines {
+    for (name, stream, text, took) in &lines {
         if stage != Some(*name) {
             stage = Some(*name);
             log.stage(*name, "running");

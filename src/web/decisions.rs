@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use super::{Site, answer::Wrong, links, words};
 use crate::clock::Time;
 use crate::model::{CommentId, Verdict};
@@ -83,12 +83,13 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
     let (class, word) = match decision.verdict {
         Verdict::Accepted => ("passed", "accepted"),
         Verdict::Refused => ("failed", "refused"),
-        Verdict::Answered => ("infra", "answered"),
+        Verdict::Answered => ("waiting", "answered"),
         Verdict::Ignored => ("cancelled", "ignored"),
     };
     let standing = words::Standing { class, word };
     let name = decision.repo.split_once('/').map_or(decision.repo.as_str(), |(_, name)| name);
-    let page = links::pull_request(decisions.forge.as_deref(), &decision.repo, decision.pr);
+    let number = decision.pr.map(|pr| format!(" #{pr}")).unwrap_or_default();
+    let page = decision.pr.and_then(|pr| links::pull_request(decisions.forge.as_deref(), &decision.repo, pr));
     html! {
         div.decision {
             time datetime=(decision.decided_at.rfc3339_seconds()) title=(words::absolute(decision.decided_at)) {
@@ -96,14 +97,16 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
             }
             p {
                 @if let Some(page) = page {
-                    a href={ (page) "#issuecomment-" (decision.comment) } rel="noreferrer" { b { (Outside(name)) " #" (decision.pr) } }
-                } @else { b { (Outside(name)) " #" (decision.pr) } }
+                    a href={ (page) "#issuecomment-" (decision.comment) } rel="noreferrer" { b { (Outside(name)) (number) } }
+                } @else { b { (Outside(name)) (number) } }
                 " · @" (Outside(&decision.author)) " · " code { (Outside(&decision.excerpt)) }
             }
             p {
                 (standing.shown())
-                @if !decision.reason.is_empty() { ": " (Outside(&decision.reason)) }
-                @if let Some(run) = decision.run { " · " a href=(links::run(run)) { "run " (run) } }
+                @match decision.run {
+                    Some(run) => { ": queued as " a href=(links::run(run)) { "run " (run) } }
+                    None => { ": " (Said(&decision.reason)) }
+                }
             }
         }
     }

@@ -67,7 +67,7 @@ impl House {
     async fn new(count: usize) -> House {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cc-ci.db")).unwrap();
-        let (clock, alarms, logs) = (Clock::held(NOW), Alarms::new(), dir.path().join("logs"));
+        let (clock, alarms, logs) = (Clock::held(NOW), Alarms::default(), dir.path().join("logs"));
         if count > 0 {
             let what = Seed { runs: count, checks: None, until: NOW, open: true, logs: Some((logs.clone(), 5)) };
             seed::seed(&store, &what).await.unwrap();
@@ -211,7 +211,7 @@ impl Events {
 pub(crate) async fn look(address: &str) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cc-ci.db")).unwrap();
-    let (clock, alarms, logs_dir) = (Clock::system(), Alarms::new(), dir.path().join("logs"));
+    let (clock, alarms, logs_dir) = (Clock::system(), Alarms::default(), dir.path().join("logs"));
     let count = std::env::var("CC_CI_LOOK_RUNS").ok().and_then(|count| count.parse().ok()).unwrap_or(600);
     let what =
         Seed { runs: count, checks: None, until: clock.now(), open: count > 0, logs: Some((logs_dir.clone(), 200)) };

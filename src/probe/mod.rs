@@ -1,0 +1,4 @@
+//! Looks at an app as its users do: from outside, through the proxy.
+
+pub mod http;
+pub mod tls;
