@@ -161,12 +161,7 @@ impl Story {
         }
     }
 
-    async fn go_on(
-        self,
-        store: &Store,
-        count: usize,
-        with_logs: usize,
-    ) -> Result<(Story, Vec<Told>), StoreError> {
+    async fn go_on(self, store: &Store, count: usize, with_logs: usize) -> Result<(Story, Vec<Told>), StoreError> {
         let mut story = self;
         store
             .write("took no history", move |tx| {
@@ -217,7 +212,8 @@ impl Story {
             pr: seen.pr,
             head: head(&mut self.dice),
             base_branch: Some("main".to_owned()),
-            title: TITLES[usize::try_from(seen.pr.map_or(0, |pr| pr.0)).unwrap_or(0) % TITLES.len()].replace("{version}", about.version),
+            title: TITLES[usize::try_from(seen.pr.map_or(0, |pr| pr.0)).unwrap_or(0) % TITLES.len()]
+                .replace("{version}", about.version),
             comment: Some(seen.id),
             asked_by: author.to_owned(),
             asked,
@@ -407,7 +403,13 @@ fn know_repositories(tx: &Transaction, at: Time) -> Result<(), StoreError> {
     let repo = |name: &str| Ok::<Repo, StoreError>(Repo { owner: word("recipes")?, name: word(name)? });
     for (number, about) in ABOUT.iter().enumerate() {
         let why = "every repository of recipes";
-        repositories::see(tx, &Listed { id: repo_id(number), repo: &repo(about.name)?, enrolled: true, why }, at, at, at)?;
+        repositories::see(
+            tx,
+            &Listed { id: repo_id(number), repo: &repo(about.name)?, enrolled: true, why },
+            at,
+            at,
+            at,
+        )?;
         repositories::looked(tx, repo_id(number), at, at)?;
         repositories::set_recipe(tx, repo_id(number), about.name)?;
     }

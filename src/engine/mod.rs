@@ -76,9 +76,13 @@ pub async fn runner(
     let said = Said { state: "starting".into(), parallel: config.runner.parallel, ..Said::default() };
     let heart = Heart::new(ledger.clone(), clock.clone(), said);
 
-    let abra =
-        Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain)
-            .await?;
+    let found =
+        Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain).await;
+    let abra = match found {
+        Ok(abra) => abra,
+        Err(_) if shutdown.drain.is_cancelled() => return Ok(()),
+        Err(unfit) => return Err(unfit.into()),
+    };
     tracing::info!(version = abra.version, place = abra.place(), "abra found");
     heart.say(|said| said.abra = Some(format!("{} ({})", abra.version, abra.place())));
     let Some(swarm) = docker(&config.runner.docker, &heart, &shutdown.drain).await else { return Ok(()) };
