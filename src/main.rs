@@ -8,7 +8,6 @@ fn main() -> ExitCode {
         // These two are spawned often and want nothing of what the others set up.
         Some(word) if word == "warden" => cc_ci::sandbox::warden_main(arguments.collect()),
         Some(word) if word == "abra" => cc_ci::abra::embedded::main(arguments.collect()),
-        Some(word) if word == "dev" => cc_ci::forge::dev::main(arguments.skip(1).collect()),
-        _ => ExitCode::from(2),
+        _ => cc_ci::cli::main(),
     }
 }

@@ -13,9 +13,11 @@ use cc_ci::model::{Asked, CheckState, CommentId, Origin, Outcome, Pr, RepoId, Ru
 use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
 use cc_ci::store::comments::{self, Seen};
+use cc_ci::store::repositories::Listed;
 use cc_ci::store::stages::Check;
 use cc_ci::store::{apps, repositories, runs, stages};
 use house::{House, NOW, Page};
+use tokio_util::sync::CancellationToken;
 
 const PAGES: [&str; 8] =
     ["/", "/runs", "/queue", "/decisions", "/repositories", "/about", "/runs?outcome=failed", "/nowhere"];
@@ -67,19 +69,22 @@ async fn hostile_run(house: &House) -> RunId {
         .store
         .write("is being tested", |tx| {
             let repository = RepoId(1);
-            repositories::see(tx, repository, &"recipes/hostile".parse().unwrap(), true, HOSTILE, NOW)?;
-            repositories::see(tx, RepoId(2), &"recipes/other".parse().unwrap(), false, HOSTILE, NOW)?;
-            repositories::look_failed(tx, repository, HOSTILE)?;
+            for (id, name, enrolled) in [(repository, "recipes/hostile", true), (RepoId(2), "recipes/other", false)] {
+                let repo = name.parse().unwrap();
+                repositories::see(tx, &Listed { id, repo: &repo, enrolled, why: HOSTILE }, NOW, NOW, NOW)?;
+            }
+            repositories::look_failed(tx, repository, HOSTILE, NOW)?;
             for (id, command) in [(1, HOSTILE), (2, "!testme")] {
                 let seen = Seen {
                     id: CommentId(id),
                     repository,
-                    pr: Pr(1),
+                    pr: Some(Pr(1)),
                     author: HOSTILE.into(),
                     excerpt: HOSTILE.into(),
                     command: Some(command.into()),
                     created_at: NOW,
                     updated_at: NOW,
+                    looks: 0,
                 };
                 comments::insert(tx, &seen, NOW)?;
             }
@@ -354,9 +359,9 @@ async fn readiness_gives_its_reasons() {
     let ready = house.get("/ready").await;
     assert_eq!(ready.status, 503);
     let json: serde_json::Value = serde_json::from_str(&ready.text).unwrap();
-    assert_eq!(json["reasons"]["forge"], "refuses the bot's token (401)");
+    assert_eq!(json["reasons"]["token-refused"], "refuses the bot's token (401)");
     assert_eq!(json["runner_heartbeat_age_s"], 0);
-    house.alarms.clear("forge");
+    house.alarms.clear(cc_ci::alarms::Alarm::TokenRefused);
     house.clock.advance(Duration::from_secs(300));
     let json: serde_json::Value = serde_json::from_str(&house.get("/ready").await.text).unwrap();
     assert_eq!(json["reasons"]["runner"], "not heard for 5 min; nothing is tested until cc-ci-runner is back");
@@ -551,7 +556,10 @@ async fn two_processes_share_a_database_and_the_pages_follow() {
     let house = House::with_history(10).await;
     let other = cc_ci::store::Store::open(house.store.path()).unwrap();
     let watched = house.store.clone();
-    let watch = tokio::spawn(async move { watched.watch_other_process(Duration::from_millis(20)).await });
+    let watch =
+        tokio::spawn(
+            async move { watched.watch_other_process(Duration::from_millis(20), CancellationToken::new()).await },
+        );
     let before = house.get("/runs").await;
     house
         .eventually(async || {

@@ -118,7 +118,9 @@ pub trait Listener: Send {
     fn ended(&mut self) {}
 }
 
-struct Nobody;
+/// Hears nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
 
 impl Listener for Nobody {
     fn command(&mut self, _: &str) {}
@@ -292,6 +294,19 @@ impl Session<'_> {
     }
 
     /// Deploys the checkout as it stands, and returns when the Swarm has it, not when it runs.
+    /// A secret of one's own from a file, so that its value stands in no argument. `Failed::Exists` where it is there.
+    pub async fn secret_insert(
+        &self,
+        domain: &AppDomain,
+        (name, version): (&str, &str),
+        file: &Path,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failed> {
+        let file = file.to_string_lossy();
+        let words = ["app", "secret", "insert", domain.as_str(), name, version, &file, "-f"];
+        self.call("app secret insert", &words, listener).await
+    }
+
     pub async fn deploy(&self, domain: &AppDomain, listener: &mut dyn Listener) -> Result<(), Failed> {
         self.call("app deploy", &["app", "deploy", domain.as_str(), "-C", "-c", "--no-domain-checks"], listener).await
     }

@@ -141,6 +141,9 @@ type Told = (RunId, Time, Vec<Said>);
 struct Story {
     dice: Dice,
     at: Time,
+    until: Time,
+    /// Runs still to be told.
+    left: u32,
     comment: i64,
     checks: Option<usize>,
     /// Of each recipe, the pull request that is worked on.
@@ -150,10 +153,13 @@ struct Story {
 
 impl Story {
     fn new(seed: &Seed) -> Story {
-        let span = Duration::from_secs(3000) * u32::try_from(seed.runs).unwrap_or(u32::MAX);
+        let left = u32::try_from(seed.runs).unwrap_or(u32::MAX);
+        let span = Duration::from_secs(3000) * left;
         Story {
             dice: Dice(7),
             at: seed.until.minus(span),
+            until: seed.until.minus(Duration::from_secs(1200)),
+            left,
             comment: 1000,
             checks: seed.checks,
             prs: ABOUT.iter().map(|about| about.first_pr).collect(),
@@ -221,14 +227,18 @@ impl Story {
             retry_of: None,
         };
         let run = runs::queue(tx, &new, self.at)?;
-        comments::decide(tx, seen.id, Verdict::Accepted, &format!("run {run}"), Some(run), self.at)?;
+        comments::decide(tx, seen.id, Verdict::Accepted, &format!("queued as run {run}"), Some(run), self.at)?;
         Ok(run)
     }
 
     fn one_run(&mut self, tx: &Transaction) -> Result<Told, StoreError> {
         let recipe = self.pick_recipe();
         let about = &ABOUT[recipe];
-        self.at = self.at.plus(Duration::from_secs(60 + self.dice.roll() % 3600));
+        // So that the last one ends shortly before now.
+        let share = self.until.since(self.at) / (self.left + 1);
+        self.left = self.left.saturating_sub(1);
+        let pause = self.dice.about(share).saturating_sub(about.takes(StageName::Backup) * 3);
+        self.at = self.at.plus(pause.max(Duration::from_secs(30)));
         let run = self.queue(tx, recipe)?;
         // A recipe that is broken stays so for a while.
         let broken = if self.fault[recipe] { self.dice.below(10) > 2 } else { self.dice.below(100) < about.trouble };

@@ -422,7 +422,8 @@ mod tests {
         store
             .write("is being tested", |tx| {
                 tx.execute(
-                    "insert into repositories (id, owner, name, enrolled, why, seen_at) values (1, 'recipes', 'keycloak', 1, '', 0)",
+                    "insert into repositories (id, owner, name, enrolled, why, watermark, seen_at, first_look_at)
+                     values (1, 'recipes', 'keycloak', 1, '', 0, 0, 0)",
                     [],
                 )?;
                 Ok(())

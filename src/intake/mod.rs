@@ -20,6 +20,8 @@ pub(crate) mod house;
 pub(crate) mod pretend;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod watermark;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,7 +12,6 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, LOCATION};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::tls::{self, CaFileError};
 use crate::clock::Time;
@@ -23,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A first page may be slow: many apps fill their caches then.
 const ANSWER: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+/// How often our proxy looks at the Swarm.
+pub const PROXY_REFRESH: Duration = Duration::from_secs(1);
 /// Bytes of a body that are looked at.
 const BODY: usize = 256 << 10;
 /// Redirects inside the app that are followed.
@@ -30,7 +31,7 @@ const REDIRECTS: usize = 5;
 
 /// Asks through one proxy. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Prober {
+pub struct Probe {
     client: reqwest::Client,
     address: SocketAddr,
 }
@@ -70,6 +71,8 @@ pub enum Seen {
     NoRoute,
     /// Traefik knows it and cannot reach it: 502, 503 or 504.
     Gateway(u16),
+    /// A connection, and no answer in time.
+    Slow,
     /// No connection, or none that lasted.
     Nothing(String),
     /// There is a connection and no trust.
@@ -96,33 +99,25 @@ impl fmt::Display for Seen {
             Seen::Gateway(status) => {
                 write!(f, "the proxy cannot reach the app ({status}); does it listen on the port that its label names?")
             }
+            Seen::Slow => f.write_str("the app takes its connection and does not answer in time"),
             Seen::Nothing(why) => write!(f, "the proxy does not answer: {why}"),
             Seen::Certificate(why) => write!(f, "the proxy's certificate is not good: {why}"),
         }
     }
 }
 
-/// Until what a wait for an answer goes on.
-#[derive(Clone, Debug)]
-pub struct Patience {
-    pub within: Duration,
-    /// How often the proxy looks at the Swarm. What it says in the first two of them may be about the state before.
-    pub refresh: Duration,
-}
-
 /// No good answer came.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum NoAnswer {
-    #[error("no good answer within {} s: {last}", .after.as_secs())]
-    Late { after: Duration, last: Seen },
-    #[error("cancelled")]
-    Cancelled,
+#[error("no good answer within {} s: {last}", .after.as_secs())]
+pub struct NoAnswer {
+    pub after: Duration,
+    pub last: Seen,
 }
 
 impl NoAnswer {
     /// The proxy is at fault: it is not there, or what it shows is not trusted.
     pub fn is_infra(&self) -> bool {
-        matches!(self, NoAnswer::Late { last: Seen::Nothing(_) | Seen::Certificate(_), .. })
+        matches!(self.last, Seen::Nothing(_) | Seen::Certificate(_))
     }
 }
 
@@ -136,8 +131,8 @@ impl Resolve for Only {
     }
 }
 
-impl Prober {
-    pub fn new(proxy: &config::Proxy) -> Result<Prober, CaFileError> {
+impl Probe {
+    pub fn new(proxy: &config::Proxy) -> Result<Probe, CaFileError> {
         let trust = tls::trusting(proxy.ca_file.as_deref())?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(trust)
@@ -155,7 +150,7 @@ impl Prober {
                 path: proxy.ca_file.clone().unwrap_or_default(),
                 what: format!("cannot be used: {error}"),
             })?;
-        Ok(Prober { client, address: proxy.address })
+        Ok(Probe { client, address: proxy.address })
     }
 
     /// Asks once, without following anything.
@@ -213,40 +208,28 @@ impl Prober {
         }
     }
 
-    /// Asks until the app answers 2xx, at once or after redirects inside it.
-    pub async fn wait_for_answer(
+    /// Asks until the app answers 2xx, at once or after redirects inside it. Everything else, the proxy's own 404 and 502
+    /// above all, may be about the state before: it is a verdict only when the time is over, which is never before the
+    /// proxy has looked twice.
+    pub async fn until_it_answers(
         &self,
         domain: &AppDomain,
         path: &str,
-        patience: &Patience,
-        cancel: &CancellationToken,
-        said: &mut (dyn FnMut(String) + Send),
+        within: Duration,
     ) -> Result<Answer, NoAnswer> {
-        let start = Instant::now();
-        let deadline = start + patience.within;
-        let counts = start + patience.refresh * 2;
-        let mut last = Seen::Nothing("nobody was asked yet".to_owned());
-        let mut told = String::new();
+        let after = within.max(PROXY_REFRESH * 2);
+        let deadline = Instant::now() + after;
+        let mut last = Seen::Slow;
         loop {
-            let seen = tokio::select! {
-                seen = self.follow(domain, path) => seen,
-                () = tokio::time::sleep_until(deadline) => return Err(NoAnswer::Late { after: patience.within, last }),
-                () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
-            };
-            match seen {
-                Seen::App(answer) if (200..300).contains(&answer.status) => return Ok(*answer),
-                other => last = other,
+            match tokio::time::timeout_at(deadline, self.follow(domain, path)).await {
+                Ok(Seen::App(answer)) if (200..300).contains(&answer.status) => return Ok(*answer),
+                Ok(other) => last = other,
+                Err(_) => return Err(NoAnswer { after, last }),
             }
-            // What the proxy says of the state before is not worth a line.
-            if Instant::now() >= counts && last.to_string() != told {
-                told = last.to_string();
-                said(told.clone());
+            if Instant::now() + POLL >= deadline {
+                return Err(NoAnswer { after, last });
             }
-            tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
-                () = tokio::time::sleep_until(deadline) => return Err(NoAnswer::Late { after: patience.within, last }),
-                () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
-            }
+            tokio::time::sleep(POLL).await;
         }
     }
 }
@@ -290,7 +273,7 @@ fn unseen(error: &reqwest::Error) -> Seen {
     let why = words.last().cloned().unwrap_or_else(|| error.to_string());
     match words.iter().find(|words| words.contains("invalid peer certificate")) {
         Some(certificate) => Seen::Certificate(certificate.replace("invalid peer certificate: ", "")),
-        None if error.is_timeout() => Seen::Nothing("time is over".to_owned()),
+        None if error.is_timeout() && !error.is_connect() => Seen::Slow,
         None => Seen::Nothing(why),
     }
 }

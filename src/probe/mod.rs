@@ -2,5 +2,3 @@
 
 pub mod http;
 pub mod tls;
-
-pub use http::{Answer, NoAnswer, Patience, Prober, Seen};

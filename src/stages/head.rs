@@ -20,7 +20,7 @@ struct Makings {
 }
 
 /// Asserts that the running stack is the head's, and notes how that came out.
-pub async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &StackName) -> Result<(), Trouble> {
+pub(super) async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &StackName) -> Result<(), Trouble> {
     let (services, tasks) = tokio::try_join!(job.swarm.services(stack), job.swarm.tasks(stack))?;
     let expected = job.run.head.short();
     let stamp = stamp(&services, stack.as_str());

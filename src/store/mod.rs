@@ -24,6 +24,7 @@ use std::time::Duration;
 pub use rusqlite::Transaction;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 /// In order, never changed once released; the position is the schema's version.
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_start.sql")];
@@ -157,12 +158,14 @@ impl Store {
         self.changes.bell.subscribe()
     }
 
-    /// Looks every so often whether the other process committed something, and passes it on; returns when the database is
-    /// closed. `data_version` is a connection's own and leaves its own commits out, so the writer's is asked.
-    pub async fn watch_other_process(&self, every: Duration) {
+    /// Looks every so often whether the other process committed something, and passes it on, until it is stopped. `data_version` is a connection's own and leaves its own commits out, so the writer's is asked.
+    pub async fn watch_other_process(&self, every: Duration, stop: CancellationToken) {
         let mut seen: Option<i64> = None;
         loop {
-            tokio::time::sleep(every).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
             let (answer, heard) = oneshot::channel();
             let job: Work = Box::new(move |connection| {
                 let _ = answer.send(connection.query_row("pragma data_version", [], |row| row.get(0)));
@@ -311,7 +314,9 @@ pub(crate) mod tests {
         let (_dir, store) = empty();
         let other = Store::open(store.path()).unwrap();
         let watching = store.clone();
-        let watch = tokio::spawn(async move { watching.watch_other_process(Duration::from_millis(5)).await });
+        let watch = tokio::spawn(async move {
+            watching.watch_other_process(Duration::from_millis(5), CancellationToken::new()).await
+        });
         let mut changes = store.changes();
         let mut heard = false;
         for round in 0..200 {

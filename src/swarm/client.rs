@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use bollard::models;
@@ -278,6 +279,16 @@ impl Swarm {
         }
     }
 
+    /// Makes a secret; one of this name that is there already stays as it is, since Swarm changes none.
+    pub async fn create_secret(&self, name: &str, value: &[u8]) -> Result<(), SwarmFault> {
+        let data = base64::engine::general_purpose::STANDARD.encode(value);
+        let spec = models::SecretSpec { name: Some(name.to_owned()), data: Some(data), ..Default::default() };
+        match ask(format!("create secret {name}"), CALL, self.docker.create_secret(spec)).await {
+            Err(fault) if !fault.is_conflict() => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes an overlay network that containers outside the Swarm's services may join too.
     pub async fn create_overlay(&self, name: &str) -> Result<(), SwarmFault> {
         let request = models::NetworkCreateRequest {
@@ -291,8 +302,10 @@ impl Swarm {
 
     /// Makes this machine the first node of a new Swarm.
     pub async fn init(&self, advertise: &str) -> Result<(), SwarmFault> {
+        // A Swarm that nobody else can reach needs no open port.
+        let listen = if advertise.starts_with("127.") { advertise } else { "0.0.0.0" };
         let request = models::SwarmInitRequest {
-            listen_addr: Some("0.0.0.0:2377".to_owned()),
+            listen_addr: Some(format!("{listen}:2377")),
             advertise_addr: Some(advertise.to_owned()),
             ..Default::default()
         };

@@ -3,9 +3,10 @@
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use super::words::{self, Standing};
 use super::{Site, assets};
+use crate::intake::command;
 use crate::model::Outcome;
 
 pub(super) struct About<'a> {
@@ -39,14 +40,10 @@ const LEVELS: [(i64, &str); 6] = [
     (6, "all of that over the last five runs"),
 ];
 
-const COMMANDS: [(&str, &str); 6] = [
-    ("!testme", "the whole test"),
-    ("!testme install", "installs it and takes it away again"),
-    ("!testme upgrade", "upgrades from what is published"),
-    ("!testme backup", "backs up and restores"),
-    ("!testme checks", "the recipe's own checks"),
-    ("!testme help", "answers with what can be asked"),
-];
+/// The commands and what they do, from the table that `!testme help` answers with.
+fn commands(help: &str) -> impl Iterator<Item = (&str, &str)> {
+    help.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "))
+}
 
 pub(super) fn view(about: &About) -> Markup {
     let body = html! {
@@ -57,10 +54,11 @@ pub(super) fn view(about: &About) -> Markup {
             }
             h2 { "How to ask" }
             p { "A member of " b { (Outside(about.organisation)) } " writes a comment on a recipe's pull request. The command stands at the start of a line." }
-            dl { @for (command, what) in COMMANDS { dt { code { (command) } } dd { (what) } } }
+            dl { @for (command, what) in commands(&command::help()) { dt { code { (command) } } dd { (Said(what)) } } }
             p { "The commit that the pull request has at that moment is tested; after a push, ask again. What became of a request stands under " a href="/decisions" { "decisions" } "." }
             h2 { "What the verdicts mean" }
             dl { @for (outcome, what) in OUTCOMES { dt { (words::standing(Some(outcome), true).shown()) } dd { (what) } } }
+            h3 { "Until then" }
             dl {
                 dt { (Standing { class: "running", word: "running" }.shown()) } dd { "It is being tested now." }
                 dt { (Standing { class: "waiting", word: "waiting" }.shown()) } dd { "Its turn is still to come; the " a href="/queue" { "queue" } " says for what it waits." }
@@ -75,4 +73,17 @@ pub(super) fn view(about: &About) -> Markup {
         }
     };
     layout::page(&Shell { title: "About", tab: Some(Tab::About), refresh: None }, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_explained() {
+        let help = command::help();
+        let explained: Vec<&str> = commands(&help).map(|(command, _)| command).collect();
+        assert!(explained.contains(&"!testme") && explained.contains(&"!testme cancel"), "{explained:?}");
+        assert_eq!(explained.len(), help.matches("| `!testme").count());
+    }
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use super::{Site, answer::Wrong, links, words};
 use crate::clock::Time;
 use crate::model::{CommentId, Verdict};
@@ -83,7 +83,7 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
     let (class, word) = match decision.verdict {
         Verdict::Accepted => ("passed", "accepted"),
         Verdict::Refused => ("failed", "refused"),
-        Verdict::Answered => ("infra", "answered"),
+        Verdict::Answered => ("waiting", "answered"),
         Verdict::Ignored => ("cancelled", "ignored"),
     };
     let standing = words::Standing { class, word };
@@ -103,8 +103,10 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
             }
             p {
                 (standing.shown())
-                @if !decision.reason.is_empty() { ": " (Outside(&decision.reason)) }
-                @if let Some(run) = decision.run { " · " a href=(links::run(run)) { "run " (run) } }
+                @match decision.run {
+                    Some(run) => { ": queued as " a href=(links::run(run)) { "run " (run) } }
+                    None => { ": " (Said(&decision.reason)) }
+                }
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use super::outside::{Outside, Said};
 use super::{Site, words};
 use crate::clock::Time;
 use crate::store::heartbeats::{self, Heartbeat};
@@ -23,6 +25,8 @@ pub(super) struct Reason {
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     pub reasons: Vec<Reason>,
+    /// What is not as it should be, though requests are answered.
+    pub notes: Vec<Reason>,
     pub runner: Option<Heartbeat>,
     pub polled_at: Option<Time>,
     pub now: Time,
@@ -52,13 +56,16 @@ pub(super) async fn look(site: &Site) -> Health {
             push("poll", format!("the forge was last read {} ago; comments wait until it answers", words::rough(age)));
         }
     }
-    for lasting in site.alarms.lasting() {
+    let (grave, slight): (Vec<_>, Vec<_>) =
+        site.alarms.lasting().into_iter().partition(|lasting| lasting.alarm.is_grave());
+    for lasting in grave {
         push(lasting.alarm.as_str(), lasting.words);
     }
     for (what, words) in runner.as_ref().map(alarms_of).unwrap_or_default() {
         push(&what, words);
     }
-    Health { reasons, runner, polled_at, now }
+    let notes = slight.into_iter().map(|lasting| Reason { what: lasting.alarm.as_str().into(), words: lasting.words });
+    Health { notes: notes.collect(), reasons, runner, polled_at, now }
 }
 
 fn runner_trouble(started_at: Time, now: Time, runner: Option<&Heartbeat>) -> Option<String> {
@@ -73,22 +80,37 @@ fn runner_trouble(started_at: Time, now: Time, runner: Option<&Heartbeat>) -> Op
     })
 }
 
-/// The runner says under `alarms` in its heartbeat what it cannot mend: `{"alarms": {"disk": "94 % full; …"}}`.
+/// What the runner cannot mend itself: that it does not see its host, and what it names under `alarms` in its heartbeat
+/// (`{"alarms": {"disk": "94 % full; …"}}`).
 fn alarms_of(beat: &Heartbeat) -> Vec<(String, String)> {
     let facts: Value = serde_json::from_str(&beat.facts).unwrap_or_default();
-    let Some(alarms) = facts.get("alarms").and_then(Value::as_object) else { return Vec::new() };
-    alarms.iter().filter_map(|(what, words)| Some((what.clone(), words.as_str()?.to_owned()))).take(20).collect()
+    let fault = facts.get("fault").and_then(Value::as_str).map(|fault| ("host".to_owned(), fault.to_owned()));
+    let named = facts.get("alarms").and_then(Value::as_object).into_iter().flatten();
+    let named = named.filter_map(|(what, words)| Some((what.clone(), words.as_str()?.to_owned())));
+    fault.into_iter().chain(named).take(20).collect()
+}
+
+/// What is wrong, above everything else.
+pub(super) fn alarms(reasons: &[Reason]) -> Markup {
+    html! {
+        @if !reasons.is_empty() {
+            ul.alarms role="alert" { @for reason in reasons { li { b { (Outside(&reason.what)) } " " (Said(&reason.words)) } } }
+        }
+    }
 }
 
 impl Health {
     /// For `/ready`: whether, why not, and the ages that say how near.
     pub(super) fn json(&self) -> Value {
-        let reasons: serde_json::Map<String, Value> =
-            self.reasons.iter().map(|reason| (reason.what.clone(), Value::from(reason.words.as_str()))).collect();
+        let map = |reasons: &[Reason]| {
+            let words = reasons.iter().map(|reason| (reason.what.clone(), Value::from(reason.words.as_str())));
+            Value::Object(words.collect())
+        };
         let age = |at: Option<Time>| at.map(|at| self.now.since(at).as_secs());
         json!({
             "ready": self.reasons.is_empty(),
-            "reasons": reasons,
+            "reasons": map(&self.reasons),
+            "notes": map(&self.notes),
             "runner_heartbeat_age_s": age(self.runner.as_ref().map(|beat| beat.at)),
             "runner_version": self.runner.as_ref().map(|beat| beat.version.clone()),
             "poll_age_s": age(self.polled_at),
@@ -119,8 +141,9 @@ mod tests {
 
     #[test]
     fn what_the_runner_complains_about_is_passed_on() {
-        let facts = r#"{"alarms": {"disk": "94 % full", "odd": 3}, "load": 1}"#;
-        assert_eq!(alarms_of(&beat(Time(0), facts)), [("disk".to_owned(), "94 % full".to_owned())]);
+        let facts = r#"{"alarms": {"disk": "94 % full", "odd": 3}, "load": 1, "fault": "Docker does not answer"}"#;
+        let said = [("host", "Docker does not answer"), ("disk", "94 % full")];
+        assert_eq!(alarms_of(&beat(Time(0), facts)), said.map(|(what, words)| (what.to_owned(), words.to_owned())));
         assert!(alarms_of(&beat(Time(0), "not json")).is_empty());
     }
 }

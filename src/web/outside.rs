@@ -22,6 +22,33 @@ impl Render for Outside<'_> {
     }
 }
 
+/// Words that somebody else wrote in which backticks mean code, as in a reason that goes to the pull request too.
+pub(super) struct Said<'a>(pub &'a str);
+
+impl Render for Said<'_> {
+    fn render_to(&self, buffer: &mut String) {
+        let text = clip(self.0, MOST);
+        let mut parts = text.split('`').peekable();
+        let mut code = false;
+        while let Some(part) = parts.next() {
+            // The last one of an odd number is a backtick and nothing else.
+            let opens = code && parts.peek().is_some() && !part.is_empty();
+            let (before, after) = match (code, opens) {
+                (true, true) => ("<code>", "</code>"),
+                (true, false) => ("`", ""),
+                _ => ("", ""),
+            };
+            buffer.push_str(before);
+            Outside(part).render_to(buffer);
+            buffer.push_str(after);
+            code = !code;
+        }
+        if self.0.len() > MOST {
+            buffer.push('…');
+        }
+    }
+}
+
 /// The first `most` bytes, or a few less so as not to cut a character.
 pub(super) fn clip(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
@@ -135,6 +162,18 @@ mod tests {
         let long = "ä".repeat(5000);
         let shown = Outside(&long).render().into_string();
         assert!(shown.len() < 700 && shown.ends_with("ä…"), "{shown}");
+    }
+
+    #[test]
+    fn backticks_are_code_where_they_come_in_pairs() {
+        for (given, shown) in [
+            ("`app` died <3", "<code>app</code> died &lt;3"),
+            ("a `b` and `<c>`", "a <code>b</code> and <code>&lt;c&gt;</code>"),
+            ("one ` alone", "one ` alone"),
+            ("``", "`"),
+        ] {
+            assert_eq!(Said(given).render().into_string(), shown);
+        }
     }
 
     proptest! {

@@ -176,11 +176,7 @@ fn state_line(overview: &Overview) -> Markup {
                 span { a href="/queue" { "Waiting: " (overview.waiting) } }
                 @if overview.alarms.is_empty() { span.well { (Standing { class: "passed", word: "" }.shape()) "All well" } }
             }
-            @if !overview.alarms.is_empty() {
-                ul.alarms role="alert" {
-                    @for alarm in &overview.alarms { li { b { (alarm.what) } " " (Outside(&alarm.words)) } }
-                }
-            }
+            (health::alarms(&overview.alarms))
         }
     }
 }
@@ -221,7 +217,7 @@ fn verdict(now: Time, recipe: &Recipe) -> Markup {
         a.plain href=(links::run(last.id)) { (standing.shown()) } " "
         span.soft { (words::when(now, last.finished_at.unwrap_or(last.queued_at))) }
         @if let Some(reason) = last.reason.as_deref().filter(|reason| !good && !reason.is_empty()) {
-            span.why title=(Outside(reason)) { (Outside(words::first_sentence(reason).0)) }
+            (words::why(reason))
         }
     }
 }

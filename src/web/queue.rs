@@ -5,11 +5,12 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use super::overview::{name, usual};
 use super::{Site, answer::Wrong, health, links, words};
 use crate::clock::Time;
 use crate::model::StageName;
+use crate::report::words::place as place_in;
 use crate::store::pages::{self, Listed};
 
 /// Runs listed; the rest is counted.
@@ -50,9 +51,7 @@ pub(super) async fn load(site: &Site) -> Result<Queue, Wrong> {
 pub(super) fn view(queue: &Queue) -> Markup {
     let body = html! {
         h1 { "Queue" }
-        @if !queue.alarms.is_empty() {
-            ul.alarms role="alert" { @for alarm in &queue.alarms { li { b { (alarm.what) } " " (Outside(&alarm.words)) } } }
-        }
+        (health::alarms(&queue.alarms))
         @if queue.running.is_empty() && queue.waiting.is_empty() {
             (layout::empty("Nothing waits", &html! {
                 "The next " code { "!testme" } " starts at once. " a href="/decisions" { "Asked for a test and nothing happened?" }
@@ -107,12 +106,12 @@ fn waiting(queue: &Queue, place: usize, entry: &Entry) -> Markup {
 /// The engine's own words; before it has said any, what can be seen from here.
 fn sentence(queue: &Queue, place: usize, entry: &Entry) -> Markup {
     if let Some(words) = entry.run.waits_for.as_deref().filter(|words| !words.is_empty()) {
-        return html! { (Outside(&decapital(words))) };
+        return html! { (Said(&decapital(words))) };
     }
     match (place, queue.running.first()) {
         (1, Some(ahead)) => html! { "waiting for " (name(&ahead.run.recipe, ahead.run.pr)) " to finish" },
         (1, None) => html! { "next; waiting for the runner to take it" },
-        _ => html! { (words::ordinal(place)) " in the queue" },
+        _ => html! { (place_in(place).to_lowercase()) " in the queue" },
     }
 }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use super::{Site, answer::Wrong, links, words};
 use crate::clock::Time;
 use crate::store::repositories::{self, Repository};
@@ -35,7 +35,7 @@ pub(super) fn view(repositories: &Repositories) -> Markup {
                 thead { tr { th scope="col" { "Repository" } th scope="col" { "Why it is not tested" } } }
                 tbody { @for repository in seen { tr {
                     th scope="row" { (title(repositories, repository)) }
-                    td data-label="Why" { (Outside(&repository.why)) }
+                    td data-label="Why" { (Said(&repository.why)) }
                 } } }
             }
         }
@@ -48,7 +48,7 @@ pub(super) fn view(repositories: &Repositories) -> Markup {
                 tbody { @for repository in tested { tr {
                     th scope="row" { (title(repositories, repository)) }
                     td data-label="Enrolled by" {
-                        (Outside(&repository.why))
+                        (Said(&repository.why))
                         @if let Some(error) = &repository.last_error {
                             span.why { (words::Standing { class: "infra", word: "" }.shape()) (Outside(error)) }
                         }

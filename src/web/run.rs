@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
 use super::lines::{self, Window};
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use super::overview::{name, usual};
 use super::raw_log::blocking;
 use super::words::{self, Standing};
@@ -118,9 +118,13 @@ pub(super) fn now(page: &Page) -> Markup {
             (strip(page))
             (first_failure(page))
             (warnings(page))
-            (stage_table(page))
-            (check_table(page))
-            (facts(page))
+            div.beside {
+                div {
+                    (stage_table(page))
+                    (check_table(page))
+                }
+                (facts(page))
+            }
         }
     }
 }
@@ -146,7 +150,7 @@ fn who(page: &Page) -> Markup {
             }
             " · asked by @" (Outside(&run.asked_by)) " " (words::when(page.now, run.queued_at))
             " · run " (run.id)
-            @if run.attempt > 1 { ", " (words::ordinal(usize::try_from(run.attempt).unwrap_or(1))) " attempt" }
+            @if run.attempt > 1 { ", " "attempt " (run.attempt) }
         }
     }
 }
@@ -163,7 +167,7 @@ fn verdict(page: &Page) -> Markup {
                 h1 class=(standing.class) { (standing.shape()) (word) }
                 p.lead {
                     @match run.waits_for.as_deref().filter(|words| !words.is_empty()) {
-                        Some(words) => { (Outside(words)) "." }
+                        Some(words) => { (Said(words.trim_end_matches('.'))) "." }
                         None => { "Its turn is still to come; the " a href="/queue" { "queue" } " says for what it waits." }
                     }
                 }
@@ -181,11 +185,11 @@ fn verdict(page: &Page) -> Markup {
             }
             Some(Outcome::Passed) => {
                 h1 class=(standing.class) { (standing.shape()) (word) }
-                @if !reason.is_empty() { p.lead { (Outside(reason)) } }
+                @if !reason.is_empty() { p.lead { (Said(reason)) } }
             }
             Some(_) => {
-                h1 class=(standing.class) { (standing.shape()) (word) @if !first.is_empty() { ": " (Outside(first)) } }
-                @if !rest.is_empty() { p.lead { (Outside(rest)) } }
+                h1 class=(standing.class) { (standing.shape()) (word) @if !first.is_empty() { ": " (Said(first)) } }
+                @if !rest.is_empty() { p.lead { (Said(rest)) } }
             }
         }
         @if let Some(newer) = run.superseded_by { p.lead { a href=(links::run(newer)) { "Run " (newer) } " took its place." } }
@@ -292,7 +296,7 @@ fn stage_table(page: &Page) -> Markup {
                         th scope="row" { (stage.name) }
                         td data-label="Result" {
                             (words::stage_standing(stage.state).shown())
-                            @if let Some(reason) = stage.reason.as_deref().filter(|reason| !reason.is_empty()) { span.reason { (Outside(reason)) } }
+                            @if let Some(reason) = stage.reason.as_deref().filter(|reason| !reason.is_empty()) { span.reason { (Said(reason)) } }
                         }
                         td.n data-label="Time" {
                             (stage_time(stage, page.now))

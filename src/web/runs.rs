@@ -148,7 +148,7 @@ fn row(now: Time, run: &Listed) -> Markup {
             td data-label="Verdict" {
                 (standing.shown())
                 @if let Some(reason) = words_of_it.filter(|reason| !reason.is_empty()) {
-                    span.why title=(Outside(reason)) { (Outside(words::first_sentence(reason).0)) }
+                    (words::why(reason))
                 }
             }
             td data-label="Of" {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::outside::Outside;
+use super::outside::{Outside, Said};
 use crate::clock::Time;
 use crate::model::{CheckState, Outcome, StageState};
+use crate::report::words::clock;
 
 /// How something stands, as a shape and a word. The shape is drawn by the stylesheet from `class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,16 +106,12 @@ pub(super) fn span(took: Duration) -> String {
         let tenths = took.as_millis() / 100;
         return format!("{}.{} s", tenths / 10, tenths % 10);
     }
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    clock(took)
 }
 
 /// A span that is still growing: whole seconds, which the script counts on.
 pub(super) fn counting(now: Time, since: Time) -> Markup {
-    let seconds = now.since(since).as_secs();
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let text = if hours > 0 { format!("{hours}:{minutes:02}:{rest:02}") } else { format!("{minutes}:{rest:02}") };
-    html! { time.counting data-since=(since.0) title={ "since " (absolute(since)) } { (text) } }
+    html! { time.counting data-since=(since.0) title={ "since " (absolute(since)) } { (clock(now.since(since))) } }
 }
 
 /// A span as people guess it: `6 s`, `9 min`, `1 h 20 min`.
@@ -140,31 +137,6 @@ pub(super) fn median(spans: &mut [Duration]) -> Option<Duration> {
     spans.get(spans.len().checked_sub(1)? / 2).copied()
 }
 
-/// `1st`, `2nd`, …, as words where people would use words.
-pub(super) fn ordinal(number: usize) -> String {
-    match number {
-        1 => "first".into(),
-        2 => "second".into(),
-        3 => "third".into(),
-        4 => "fourth".into(),
-        5 => "fifth".into(),
-        6 => "sixth".into(),
-        7 => "seventh".into(),
-        8 => "eighth".into(),
-        9 => "ninth".into(),
-        _ => {
-            let ending = match (number % 100, number % 10) {
-                (11..=13, _) => "th",
-                (_, 1) => "st",
-                (_, 2) => "nd",
-                (_, 3) => "rd",
-                _ => "th",
-            };
-            format!("{number}{ending}")
-        }
-    }
-}
-
 /// `1 run`, `2 runs`.
 pub(super) fn count(number: i64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -185,6 +157,11 @@ pub(super) fn level(level: Option<i64>, reason: Option<&str>) -> Markup {
             span { (level) span.sr { " of 6" } }
         }
     }
+}
+
+/// Why, in one line of a list.
+pub(super) fn why(reason: &str) -> Markup {
+    html! { span.why title=(Outside(reason)) { (Said(first_sentence(reason).0)) } }
 }
 
 /// The first sentence, and what follows it.
@@ -239,12 +216,6 @@ mod tests {
         assert_eq!(first_sentence("compose.yml:31 asks for 1.2.3"), ("compose.yml:31 asks for 1.2.3", ""));
         assert_eq!(first_sentence("one\ntwo"), ("one", "two"));
         assert_eq!(first_sentence(""), ("", ""));
-    }
-
-    #[test]
-    fn places_in_the_queue_have_names() {
-        assert_eq!(ordinal(2), "second");
-        assert_eq!([ordinal(11), ordinal(21), ordinal(102), ordinal(113)], ["11th", "21st", "102nd", "113th"]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) const ABOUT: [Recipe; 26] = [
     recipe("ghost", ("1.3.0+5.130.0", "1.2.0+5.118.0"), 27, 7, LINT),
     recipe("mattermost", ("2.1.0+10.9.1", "2.0.3+10.5.2"), 44, 10, CHECKS_MISSING),
     recipe("vaultwarden", ("1.0.2+1.34.1", "1.0.1+1.33.2"), 14, 4, ALL),
-    recipe("discourse", ("0.8.0+3.4.4", "0.7.1+3.3.2"), 160, 31, (1, "upgrade failed")),
+    recipe("discourse", ("0.8.0+3.4.4", "0.7.1+3.3.2"), 160, 31, CHECKS_MISSING),
     recipe("plausible", ("1.2.0+v3.0.1", "1.1.0+v2.1.4"), 39, 12, CHECKS_MISSING),
     Recipe { not_applicable: NO_DATA, ..recipe("custom-html-tiny", ("1.1.0+2.4.1", "1.0.0+2.3.0"), 4, 2, BACKUP) },
     recipe("mobilizon", ("0.6.0+5.1.4", "0.5.2+5.1.1"), 36, 15, CHECKS_MISSING),
@@ -89,7 +89,7 @@ pub(super) const ABOUT: [Recipe; 26] = [
     recipe("uptime-kuma", ("2.2.0+1.23.16", "2.1.0+1.23.15"), 12, 3, ALL),
     recipe("penpot", ("0.4.0+2.7.2", "0.3.1+2.5.4"), 52, 14, CHECKS_MISSING),
     recipe("rallly", ("1.1.0+3.13.0", "1.0.0+3.11.2"), 17, 5, LINT),
-    recipe("zammad", ("1.9.0+6.5.0", "1.8.0+6.4.1"), 118, 24, (2, "backup failed")),
+    recipe("zammad", ("1.9.0+6.5.0", "1.8.0+6.4.1"), 118, 24, CHECKS_MISSING),
     recipe("etherpad", ("1.0.4+2.3.0", "1.0.3+2.2.7"), 16, 5, LINT),
     recipe("wekan", ("1.7.0+v7.94", "1.6.2+v7.80"), 29, 8, CHECKS_MISSING),
     recipe("baserow", ("0.9.0+1.33.3", "0.8.0+1.31.1"), 63, 13, CHECKS_MISSING),
@@ -118,10 +118,10 @@ pub(super) const NOT_ENROLLED: [(&str, &str); 3] = [
 pub(super) const REFUSALS: &[(&str, &str, Verdict, &str)] = &[
     ("stranger", "!testme", Verdict::Refused, "not a member of recipes"),
     ("drive-by", "!testme upgrade", Verdict::Refused, "not a member of recipes"),
-    ("moritz", "!testme", Verdict::Refused, "the pull request was pushed to after this comment; write `!testme` again"),
-    ("trav", "!testme help", Verdict::Answered, "said what can be asked"),
-    ("marlon", "!testme instal", Verdict::Answered, "`instal` is not a word I know; did you mean `install`?"),
-    ("p4u1", "!testme", Verdict::Ignored, "the comment was edited into a request; only a new one counts"),
+    ("moritz", "!testme", Verdict::Refused, "pushed to after the comment; its head is 7be01d44 now"),
+    ("trav", "!testme help", Verdict::Answered, "told what can be asked"),
+    ("marlon", "!testme instal", Verdict::Answered, "`instal` means nothing here"),
+    ("p4u1", "!testme", Verdict::Ignored, "the comment was edited; only a new one counts"),
 ];
 
 pub(super) const CHECKS: &[(StageName, &str)] = &[
