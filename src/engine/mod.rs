@@ -179,14 +179,19 @@ async fn instance(ledger: &Ledger) -> Result<String, StoreError> {
         .await
 }
 
+/// At once and then now and again. Beside the runs, since what did not go in one teardown may hold up the next one too.
 async fn leftovers(engine: Engine, stop: CancellationToken) {
     loop {
+        let tried = tokio::select! {
+            () = stop.cancelled() => return,
+            tried = Box::pin(recover::retry_leftovers(&engine)) => tried,
+        };
+        if let Err(error) = tried {
+            tracing::error!(error = %causes(&error), "leftovers could not be tried again");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LEFTOVERS) => {}
-        }
-        if let Err(error) = recover::retry_leftovers(&engine).await {
-            tracing::error!(error = %causes(&error), "leftovers could not be tried again");
         }
     }
 }

@@ -132,8 +132,7 @@ fn make(domains: &[&str], dir: &Path, from: Time, to: Time) -> Result<(), Certif
     let authority_key = KeyPair::generate()?;
     let authority_pem = authority.self_signed(&authority_key)?.pem();
 
-    let names: Vec<String> =
-        domains.iter().flat_map(|domain| [format!("*.{domain}"), (*domain).to_owned()]).collect();
+    let names: Vec<String> = domains.iter().flat_map(|domain| [format!("*.{domain}"), (*domain).to_owned()]).collect();
     let mut leaf = CertificateParams::new(names)?;
     leaf.distinguished_name.push(DnType::CommonName, "cc-ci throw-away certificate");
     (leaf.not_before, leaf.not_after) = (moment(from), moment(to));

@@ -179,11 +179,8 @@ pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileE
     let network = docker.networks().await?.into_iter().find(|network| network.name == config.proxy.network);
     let network = network.ok_or_else(|| ReconcileError::NoNetwork(config.proxy.network.clone()))?;
 
-    let mut said = vec![format!(
-        "certificate: for *.{}, good until {}",
-        config.domain,
-        wanted.pair.not_after.format("%Y-%m-%d")
-    )];
+    let mut said =
+        vec![format!("certificate: for *.{}, good until {}", config.domain, wanted.pair.not_after.format("%Y-%m-%d"))];
     let known = remembered(config).await;
     let why = match differs(&docker, &wanted, &known, &network.id).await? {
         None => {
@@ -234,9 +231,9 @@ async fn differs(
 
 async fn runs(docker: &Swarm, wanted: &Wanted, app: &Service) -> Result<bool, SwarmFault> {
     let tasks = docker.tasks(&wanted.stack).await?;
-    Ok(tasks.iter().any(|task| {
-        task.service == app.id && task.template == app.template && task.state == TaskState::Running
-    }))
+    Ok(tasks
+        .iter()
+        .any(|task| task.service == app.id && task.template == app.template && task.state == TaskState::Running))
 }
 
 fn specs(services: &[Service]) -> BTreeMap<String, Template> {
@@ -331,7 +328,8 @@ async fn forget_old(docker: &Swarm, wanted: &Wanted) -> Result<Vec<String>, Reco
         }
     }
     for config in docker.configs().await? {
-        let ours = config.labels.get(crate::swarm::client::NAMESPACE).is_some_and(|stack| stack == wanted.stack.as_str());
+        let ours =
+            config.labels.get(crate::swarm::client::NAMESPACE).is_some_and(|stack| stack == wanted.stack.as_str());
         let old = ours && config.name.starts_with(&begins[1]) && !wanted.configs.contains(&config.name);
         if old && docker.remove_config(&config.id).await.is_ok() {
             said.push(format!("config: {} is not needed any more", config.name));
