@@ -38,7 +38,9 @@ pub enum ReconcileError {
         "this machine is a worker in a Swarm of others; cc-ci needs a manager: `docker node promote` it there, or leave with `docker swarm leave` and run this again"
     )]
     Worker,
-    #[error("Docker runs with live-restore, which a Swarm does not allow; set it to false in Docker's configuration and restart Docker")]
+    #[error(
+        "Docker runs with live-restore, which a Swarm does not allow; set it to false in Docker's configuration and restart Docker"
+    )]
     LiveRestore,
     #[error(
         "the network {name} is there with the driver {driver} and scope {scope}, and apps need an attachable overlay; remove it with `docker network rm {name}` and run this again"
@@ -54,7 +56,9 @@ pub enum ReconcileError {
     NoCertificate(String),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("the proxy's stack {0} would have names that Swarm does not take (more than 64 characters); set `proxy.domain` to a shorter one")]
+    #[error(
+        "the proxy's stack {0} would have names that Swarm does not take (more than 64 characters); set `proxy.domain` to a shorter one"
+    )]
     TooLong(String),
     #[error("`proxy.domain` is {0}")]
     Domain(#[from] crate::model::NotA),
