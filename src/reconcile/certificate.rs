@@ -10,10 +10,11 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 
 use crate::clock::{Clock, Time};
-use crate::secrets::{self, Secret, SecretFileError};
+use crate::secrets::{self, SecretFileError};
 
 /// What is wrong with a pair, and what to do about it. Names files, never contents.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +50,9 @@ pub enum CertificateError {
 /// A pair that was looked through.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// PEM, the certificate and its chain.
-    pub certificate: Vec<u8>,
-    /// PEM.
-    pub key: Secret,
+    /// Of the certificate and its chain. The key is the one that belongs to it, so this is the version of both; of the key
+    /// itself nothing is told, not even by a hash.
+    pub version: String,
     pub names: Vec<String>,
     pub not_after: Time,
 }
@@ -98,7 +98,8 @@ pub fn read(certificate: &Path, key: &Path, domain: &str, now: Time) -> Result<P
     if now < from {
         return Err(CertificateError::NotYet { path: path(), domain: domain.to_owned(), on: day(from) });
     }
-    Ok(Pair { certificate: pem, key: secret, names, not_after: to })
+    let version = format!("v{}", hex::encode(&Sha256::digest(&pem)[..4]));
+    Ok(Pair { version, names, not_after: to })
 }
 
 fn dns(name: &GeneralName) -> Option<String> {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ReconcileError;
 use super::certificate::{self, Pair};
-use crate::abra::driver::{Abra, Home, Listener};
+use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::OWN_PROGRAM;
@@ -33,6 +33,8 @@ const ABRA_SH: &str = include_str!("traefik/abra.sh");
 const ENV_SAMPLE: &str = include_str!("traefik/env.sample");
 const README: &str = include_str!("traefik/README.md");
 
+/// Certificate and key, in this order.
+const SECRETS: [&str; 2] = ["ssl_cert", "ssl_key"];
 /// By which a running proxy says what it was made from.
 const LABEL: &str = "cc-ci.reconciled";
 /// abra cuts longer ones, and `<stack>_dynamic_v<8>` has to stay under Swarm's 64.
@@ -57,8 +59,8 @@ struct Wanted {
     /// Relative to the recipe's directory.
     files: BTreeMap<&'static str, String>,
     env: String,
-    /// By full name.
-    secrets: [(String, Vec<u8>); 2],
+    /// Full names.
+    secrets: [String; 2],
     configs: [String; 2],
     hash: String,
     pair: Pair,
@@ -110,23 +112,10 @@ impl Wanted {
             words.iter().fold(text.to_owned(), |text, (key, value)| text.replace(key, value))
         };
         let (fixed, dynamic) = (fill(STATIC, &words), fill(DYNAMIC, &words));
-        let hashes = [
-            short_hash(fixed.as_bytes()),
-            short_hash(dynamic.as_bytes()),
-            short_hash(&pair.certificate),
-            // Of the key nothing may be told, not even by a hash: its version is the certificate's.
-            short_hash(&pair.certificate),
-        ];
-        let [of_static, of_dynamic, of_certificate, of_key] = &hashes;
-        let versions = [format!("v{of_certificate}"), format!("v{of_key}")];
-        words.extend([
-            ("@STATIC@", &**of_static),
-            ("@DYNAMIC@", &**of_dynamic),
-            ("@CERT@", &*versions[0]),
-            ("@KEY@", &*versions[1]),
-        ]);
+        let (of_static, of_dynamic) = (short_hash(fixed.as_bytes()), short_hash(dynamic.as_bytes()));
+        words.extend([("@STATIC@", &*of_static), ("@DYNAMIC@", &*of_dynamic), ("@PAIR@", &*pair.version)]);
         let compose = fill(COMPOSE, &words);
-        let env = env(&domain, &versions);
+        let env = env(&domain, &pair.version);
         let hash = {
             let mut all = Sha256::new();
             for part in [&compose, &fixed, &dynamic, &env] {
@@ -144,14 +133,10 @@ impl Wanted {
             (".env.sample", fill(ENV_SAMPLE, &words)),
             ("README.md", README.to_owned()),
         ]);
-        let key = pair.key.expose().as_bytes().to_vec();
         Ok(Wanted {
             files,
             env,
-            secrets: [
-                (format!("{stack}_ssl_cert_{}", versions[0]), pair.certificate.clone()),
-                (format!("{stack}_ssl_key_{}", versions[1]), key),
-            ],
+            secrets: SECRETS.map(|secret| format!("{stack}_{secret}_{}", pair.version)),
             configs: [format!("{stack}_static_v{of_static}"), format!("{stack}_dynamic_v{of_dynamic}")],
             hash,
             domain,
@@ -161,10 +146,9 @@ impl Wanted {
     }
 }
 
-fn env(domain: &AppDomain, [certificate, key]: &[String; 2]) -> String {
-    format!(
-        "TYPE={RECIPE}\nDOMAIN={domain}\nLETS_ENCRYPT_ENV=\nSECRET_SSL_CERT_VERSION={certificate}\nSECRET_SSL_KEY_VERSION={key}\n"
-    )
+fn env(domain: &AppDomain, pair: &str) -> String {
+    let start = format!("TYPE={RECIPE}\nDOMAIN={domain}\nLETS_ENCRYPT_ENV=\nCOMPOSE_FILE=compose.yml\n");
+    SECRETS.iter().fold(start, |env, secret| env + &format!("SECRET_{}_VERSION={pair}\n", secret.to_uppercase()))
 }
 
 pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileError> {
@@ -172,8 +156,8 @@ pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileE
         return Err(ReconcileError::NoCertificate(config.domain.clone()));
     };
     let (domain, now) = (config.domain.clone(), Clock::system().now());
-    let read = move || certificate::read(&certificate, &key, &domain, now);
-    let pair = blocking(host_dir(config), move || Ok(read())).await??;
+    let files = [certificate.clone(), key.clone()];
+    let pair = blocking(host_dir(config), move || Ok(certificate::read(&certificate, &key, &domain, now))).await??;
     let wanted = Wanted::of(config, pair)?;
     let docker = Swarm::connect(&config.runner.docker).await?;
     let network = docker.networks().await?.into_iter().find(|network| network.name == config.proxy.network);
@@ -189,7 +173,7 @@ pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileE
         }
         Some(why) => why,
     };
-    deploy(config, &docker, &wanted).await?;
+    deploy(config, &docker, &wanted, &files).await?;
     said.push(format!("proxy: {} deployed ({why})", config.proxy.image));
     said.push(answers(config).await?);
     said.extend(forget_old(&docker, &wanted).await?);
@@ -240,22 +224,27 @@ fn specs(services: &[Service]) -> BTreeMap<String, Template> {
     services.iter().map(|service| (service.name.clone(), service.whole.clone())).collect()
 }
 
-async fn deploy(config: &Config, docker: &Swarm, wanted: &Wanted) -> Result<(), ReconcileError> {
+async fn deploy(config: &Config, docker: &Swarm, wanted: &Wanted, files: &[PathBuf; 2]) -> Result<(), ReconcileError> {
     let never = CancellationToken::new();
     let image = &config.proxy.image;
     if !docker.has_image(image).await? {
         docker.pull(image, None, PULL, &never, &mut |line| tracing::info!(line, "pulling the proxy's image")).await?;
     }
-    for (name, value) in &wanted.secrets {
-        docker.create_secret(name, value).await?;
-    }
     let abra = Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &never).await?;
     let home = Home::of(&host_dir(config));
     lay_out(config, &home, wanted).await?;
 
+    let session = abra.session(&home, COMMAND, &never);
+    for (secret, path) in SECRETS.iter().zip(files) {
+        // abra runs in a directory of its own.
+        let path = std::path::absolute(path).map_err(|source| ReconcileError::File { path: path.clone(), source })?;
+        match session.secret_insert(&wanted.domain, (secret, &wanted.pair.version), &path, &mut Heard).await {
+            Ok(()) | Err(Failed::Exists) => {}
+            Err(failed) => return Err(failed.into()),
+        }
+    }
     let before = Before::look(docker, &wanted.stack).await?;
-    let mut heard = Heard;
-    abra.session(&home, COMMAND, &never).deploy(&wanted.domain, &mut heard).await?;
+    session.deploy(&wanted.domain, &mut Heard).await?;
     let mut say = |line: String| tracing::info!(line, "the proxy comes up");
     match converge::wait(docker, &before, UP, &never, &mut say).await {
         Ok(_) => {}
@@ -322,7 +311,7 @@ async fn forget_old(docker: &Swarm, wanted: &Wanted) -> Result<Vec<String>, Reco
     let begins = [format!("{}_ssl_", wanted.stack), format!("{}_", wanted.stack)];
     let mut said = Vec::new();
     for secret in docker.secrets().await? {
-        let old = secret.name.starts_with(&begins[0]) && !wanted.secrets.iter().any(|(name, _)| *name == secret.name);
+        let old = secret.name.starts_with(&begins[0]) && !wanted.secrets.contains(&secret.name);
         if old && docker.remove_secret(&secret.id).await.is_ok() {
             said.push(format!("secret: {} is not needed any more", secret.name));
         }
@@ -435,7 +424,7 @@ mod tests {
         env.insert("STACK_NAME".into(), wanted.stack.to_string());
         let composed = compose::load(dir.path(), &["compose.yml".to_owned()], &env).unwrap();
         let rendered = composed.render();
-        for name in wanted.secrets.iter().map(|(name, _)| name).chain(&wanted.configs) {
+        for name in wanted.secrets.iter().chain(&wanted.configs) {
             assert!(rendered.contains(name.as_str()), "{name} is not in {rendered}");
             assert!(name.len() <= 64);
         }
