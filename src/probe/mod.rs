@@ -2,3 +2,5 @@
 
 pub mod http;
 pub mod tls;
+
+pub use http::{Answer, NoAnswer, Patience, Prober, Seen};

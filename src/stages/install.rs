@@ -108,6 +108,9 @@ async fn make_secrets(job: &Job, session: &Session<'_>, said: &Said, domain: &Ap
             )));
         }
     }
+    if known.is_empty() {
+        return Ok(());
+    }
     job.say(INSTALL, &format!("secrets made and masked: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
     Ok(())
 }
