@@ -219,7 +219,7 @@ impl House {
         self.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": name})).await;
     }
 
-    /// It has asked the forge twice more for what is new: what was there before has been seen.
+    /// It has asked the forge twice more for what is new: what the first of them brought has been read and decided.
     pub(crate) async fn has_looked(&self) {
         let since = self
             .forge
@@ -230,11 +230,6 @@ impl House {
             .unwrap_or(0);
         let path = format!(
             "wait?for=request&path=/repos/issues/search&count=2&since={since}&timeout_ms={}",
-            patience().as_millis()
-        );
-        self.forge.ask("GET", &path, &json!({})).await;
-        let path = format!(
-            "wait?for=request&path=/issues/comments&count=2&since={since}&timeout_ms={}",
             patience().as_millis()
         );
         self.forge.ask("GET", &path, &json!({})).await;
