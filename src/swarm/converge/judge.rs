@@ -160,8 +160,8 @@ struct Death {
 #[derive(Debug, Default)]
 struct Deaths {
     all: Vec<Death>,
-    /// Since when nothing of this slot lives and nothing is coming.
-    empty_since: Option<Instant>,
+    /// Since when nothing of this slot lives and nothing is coming, and after which task.
+    empty: Option<(Instant, String)>,
 }
 
 /// Keeps what must be remembered between two looks.
@@ -407,9 +407,11 @@ impl Judge {
     /// A slot whose tasks are all over, with none to come, was given up by Swarm.
     fn note_emptiness(&mut self, service: &Service, slot: &Slot, tasks: &[&Task], done: bool, now: Instant) {
         let over = |task: &&Task| task.state.is_over() && task.desired.is_over();
-        let empty = !done && tasks.iter().all(over);
+        let last = tasks.last().filter(|_| !done && tasks.iter().all(over)).map(|task| &task.id);
         let deaths = self.deaths.entry((service.name.clone(), slot.clone())).or_default();
-        deaths.empty_since = if empty { deaths.empty_since.or(Some(now)) } else { None };
+        // One that came and went between two looks shows that others do come.
+        let known = deaths.empty.take().filter(|(_, after)| Some(after) == last);
+        deaths.empty = known.or_else(|| last.map(|last| (now, last.clone())));
     }
 
     /// Whether there is anything left to wait for, once the tasks are up.
@@ -482,7 +484,7 @@ impl Judge {
             {
                 return Some((What::Rejected { error: error.clone(), infra: true }, tasks()));
             }
-            let given_up = deaths.empty_since.is_some_and(|since| now.duration_since(since) >= GRACE);
+            let given_up = deaths.empty.as_ref().is_some_and(|(since, _)| now.duration_since(*since) >= GRACE);
             if given_up || gate.is_some_and(|gate| gate.counted(&deaths.all) >= DEATHS) {
                 return Some((last.cause.what(deaths.all.len(), given_up), tasks()));
             }
