@@ -201,7 +201,7 @@ async fn what_stands_in_the_way_is_told_with_its_cure() {
 
     let text = std::fs::read_to_string(host.config()).unwrap();
     let kept = text.lines().filter(|line| !line.contains("_file: ") || line.contains("token"));
-    std::fs::write(host.config(), kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    std::fs::write(host.config(), kept.collect::<Vec<_>>().join("\n")).unwrap();
     assert!(host.fails(&["proxy"]).contains("are not set"));
 }
 

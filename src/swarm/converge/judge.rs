@@ -248,7 +248,7 @@ impl Judge {
 
     pub fn look(&mut self, services: &[Service], tasks: &[Task], now: Instant) -> Step {
         if services.is_empty() && now.duration_since(self.start) > GRACE {
-            return self.failed(String::new(), What::NothingDeployed, &[], Vec::new());
+            return failed(String::new(), What::NothingDeployed, &[], Vec::new());
         }
         let standings: Vec<Standing> = services.iter().map(|service| self.standing(service, tasks, now)).collect();
         self.open_gates(&standings, now);
@@ -256,7 +256,7 @@ impl Judge {
 
         for standing in &standings {
             if let Some((what, tasks)) = self.verdict_on(standing, now) {
-                return self.failed(standing.service.short().to_owned(), what, &standings, tasks);
+                return failed(standing.service.short().to_owned(), what, &standings, tasks);
             }
         }
         let all_up = !standings.is_empty() && standings.iter().all(|standing| standing.is_up);
@@ -280,16 +280,11 @@ impl Judge {
                 |standing: &Standing| standing.current.last().is_some_and(|task| task.state == TaskState::Preparing);
             let infra = late.is_some_and(pulls);
             let what = What::Deadline { after: self.limit, infra };
-            return self.failed(service, what, &standings, tasks.unwrap_or_default());
+            return failed(service, what, &standings, tasks.unwrap_or_default());
         }
         let moments = standings.iter().filter_map(|standing| standing.settled.err().flatten());
         let gate = Some(self.start + GATE).filter(|gate| *gate > now);
         Step::Wait { until: moments.chain([deadline]).chain(gate).filter(|moment| *moment > now).min() }
-    }
-
-    fn failed(&self, service: String, what: What, standings: &[Standing], tasks: Vec<String>) -> Step {
-        let services = standings.iter().map(|standing| standing.words.clone()).collect();
-        Step::Failed(Box::new(Failure { service, what, last_lines: Vec::new(), services, tasks }))
     }
 
     fn is_checked(&self, service: &Service) -> bool {
@@ -561,6 +556,11 @@ impl Judge {
             }
         }
     }
+}
+
+fn failed(service: String, what: What, standings: &[Standing], tasks: Vec<String>) -> Step {
+    let services = standings.iter().map(|standing| standing.words.clone()).collect();
+    Step::Failed(Box::new(Failure { service, what, last_lines: Vec::new(), services, tasks }))
 }
 
 impl Gate {

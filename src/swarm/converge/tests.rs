@@ -39,8 +39,8 @@ fn checked(name: &str) -> Service {
     Service { health: Health::Own, ..service(name) }
 }
 
-fn update(state: UpdateState) -> Option<Update> {
-    Some(Update { state, started_at: Some("now".into()), message: "update paused due to failure".into() })
+fn update(state: UpdateState) -> Update {
+    Update { state, started_at: Some("now".into()), message: "update paused due to failure".into() }
 }
 
 /// A stack that a test lives through.
@@ -189,31 +189,31 @@ fn the_old_task_is_not_the_new_version() {
 #[test]
 fn an_update_is_over_when_swarm_says_completed() {
     let mut story = Story::after(vec![old("app")], vec![service("app")]);
-    story.services[0].update = update(UpdateState::Updating);
+    story.services[0].update = Some(update(UpdateState::Updating));
     story.is("app", "new", TaskState::Running).waits().seconds(30.0).waits();
-    story.services[0].update = update(UpdateState::Completed);
+    story.services[0].update = Some(update(UpdateState::Completed));
     assert_eq!(story.converges().waited, Duration::from_secs(30));
 }
 
 #[test]
 fn the_word_of_the_update_before_is_not_this_ones() {
-    let before = Service { update: update(UpdateState::RollbackCompleted), ..old("app") };
+    let before = Service { update: Some(update(UpdateState::RollbackCompleted)), ..old("app") };
     let mut story = Story::after(vec![before], vec![service("app")]);
-    story.services[0].update = update(UpdateState::RollbackCompleted);
+    story.services[0].update = Some(update(UpdateState::RollbackCompleted));
     story.waits();
 }
 
 #[test]
 fn a_rollback_is_a_failure_though_everything_runs_and_the_spec_is_the_old_one() {
     let mut story = Story::after(vec![old("app")], vec![old("app")]);
-    story.services[0].update = update(UpdateState::RollbackStarted);
+    story.services[0].update = Some(update(UpdateState::RollbackStarted));
     assert!(matches!(story.fails().what, What::RolledBack { .. }));
 }
 
 #[test]
 fn a_pause_is_a_failure_with_swarms_own_word() {
     let mut story = Story::after(vec![old("app")], vec![service("app")]);
-    story.services[0].update = update(UpdateState::Paused);
+    story.services[0].update = Some(update(UpdateState::Paused));
     let failure = story.fails();
     assert_eq!(failure.to_string(), "the update of app was paused half-way (update paused due to failure)");
 }
