@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "the docker and cc-ci programs are what is tried")]
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -122,14 +122,15 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        let app = format!("cci-e1-{}-app", self.mark);
+        let _ = Command::new("docker").args(["service", "rm", &app]).stderr(Stdio::null()).output();
         self.run(&["proxy", "--remove"]);
+        // The app's task leaves it a moment later.
+        let left = format!("label=com.docker.swarm.service.name={app}");
+        let ids = docker(&["ps", "-aq", "--filter", &left]);
+        ids.lines().for_each(|id| drop(Command::new("docker").args(["rm", "-f", id]).output()));
         let _ = Command::new("docker").args(["network", "rm", &self.network]).stderr(Stdio::null()).output();
     }
-}
-
-fn write(path: &Path, change: impl Fn(String) -> String) {
-    let text = std::fs::read_to_string(path).unwrap();
-    std::fs::write(path, change(text)).unwrap();
 }
 
 #[tokio::test]
@@ -198,12 +199,9 @@ async fn what_stands_in_the_way_is_told_with_its_cure() {
     let error = host.fails(&["proxy"]);
     assert!(error.contains(&format!("not for *.{}", host.domain)), "{error}");
 
-    write(&host.config(), |text| {
-        text.lines()
-            .filter(|line| !line.contains("_file: ") || line.contains("token"))
-            .map(|line| format!("{line}\n"))
-            .collect()
-    });
+    let text = std::fs::read_to_string(host.config()).unwrap();
+    let kept = text.lines().filter(|line| !line.contains("_file: ") || line.contains("token"));
+    std::fs::write(host.config(), kept.collect::<Vec<_>>().join("\n")).unwrap();
     assert!(host.fails(&["proxy"]).contains("are not set"));
 }
 
@@ -248,15 +246,21 @@ async fn a_probe_tells_the_app_from_the_proxy_and_trusts_only_whom_it_should() {
     let certificate = answer.certificate.unwrap();
     assert!(certificate.names.contains(&format!("*.{}", host.domain)), "{certificate:?}");
 
-    let missing = prober.wait_for_answer(&app, "/data/nothing-here", &patience(3), &cancel, &mut |_| {}).await.unwrap_err();
+    let missing =
+        prober.wait_for_answer(&app, "/data/nothing-here", &patience(3), &cancel, &mut |_| {}).await.unwrap_err();
     assert!(matches!(&missing, NoAnswer::Late { last: Seen::App(answer), .. } if answer.status == 404), "{missing}");
     assert!(!missing.is_infra());
 
     docker(&["service", "rm", &name]);
+    let forgotten = async {
+        while prober.get(&app, "/").await != Seen::NoRoute {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), forgotten).await.expect("the proxy forgets it");
     deploy("81");
     let mut said = Vec::new();
     let unreachable =
         prober.wait_for_answer(&app, "/", &patience(8), &cancel, &mut |line| said.push(line)).await.unwrap_err();
     assert!(matches!(unreachable, NoAnswer::Late { last: Seen::Gateway(502), .. }), "{unreachable} {said:?}");
-    docker(&["service", "rm", &name]);
 }

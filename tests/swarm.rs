@@ -104,8 +104,8 @@ fn patience(limit: u64, grace: u64) -> Patience {
     Patience { limit: Duration::from_secs(limit), grace: Duration::from_secs(grace) }
 }
 
-fn app(mode: &str, more: &str) -> String {
-    format!("services:\n  app:\n    image: cc-ci-test/app:1\n    environment: {{MODE: '{mode}'}}\n{more}")
+fn app(mode: &str, rest: &str) -> String {
+    format!("services:\n  app:\n    image: cc-ci-test/app:1\n    environment: {{MODE: '{mode}'}}\n{rest}")
 }
 
 const CHECKED: &str = r#"    healthcheck:

@@ -84,12 +84,9 @@ pub enum ReconcileError {
 
 /// The last lines, since whoever reads this has no log of a run to look into.
 fn lines(failed: &NotConverged) -> String {
-    match failed {
-        NotConverged::Failed(failure) => {
-            failure.last_lines.iter().rev().take(5).rev().map(|line| format!("\n    {line}")).collect()
-        }
-        _ => String::new(),
-    }
+    let NotConverged::Failed(failure) = failed else { return String::new() };
+    let from = failure.last_lines.len().saturating_sub(5);
+    failure.last_lines[from..].iter().fold(String::new(), |lines, line| lines + "\n    " + line)
 }
 
 /// This machine is the manager of a Swarm, and the network between proxy and apps is there. Says what it found or did.

@@ -166,12 +166,9 @@ pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileE
     let mut said =
         vec![format!("certificate: for *.{}, good until {}", config.domain, wanted.pair.not_after.format("%Y-%m-%d"))];
     let known = remembered(config).await;
-    let why = match differs(&docker, &wanted, &known, &network.id).await? {
-        None => {
-            said.push(format!("proxy: {} runs as it should", config.proxy.image));
-            return Ok(said);
-        }
-        Some(why) => why,
+    let Some(why) = differs(&docker, &wanted, &known, &network.id).await? else {
+        said.push(format!("proxy: {} runs as it should", config.proxy.image));
+        return Ok(said);
     };
     deploy(config, &docker, &wanted, &files).await?;
     said.push(format!("proxy: {} deployed ({why})", config.proxy.image));

@@ -95,7 +95,8 @@ pub(super) async fn ask<T>(
     within: Duration,
     call: impl Future<Output = Result<T, DockerError>>,
 ) -> Result<T, SwarmFault> {
-    match tokio::time::timeout(within, call).await {
+    // bollard's futures are large, and many of them are awaited at once.
+    match tokio::time::timeout(within, Box::pin(call)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(SwarmFault::new(what, error)),
         Err(_) => Err(SwarmFault { what: what.into(), why: Why::Deadline(within) }),
