@@ -5,14 +5,10 @@ comments=8
 bench_pairs=${CC_CI_BENCH_PAIRS:-5}
 
 group_main() {
-  need_root 'deploying on a Docker Swarm'
   metric binary_mb "$(calculate "$(stat -c %s "$cc_ci") / 1e6" 1)" MB '<=20'
   part measure_comments
   seed
   part measure_serve
-  docker_up
-  images_up traefik nginx
-  vip_up
   part measure_runs
 }
 
@@ -104,6 +100,10 @@ measure_serve() {
 # Pairs of a cc-ci run and the bare sequence, each first in its turn.
 measure_runs() {
   local pair before
+  need_root 'deploying on a Docker Swarm'
+  docker_up
+  images_up traefik nginx
+  vip_up
   world_setup "$work/runs"
   "$cc_ci" dev recipe "$root/tests/recipes/$recipe" "$dir/clone" >/dev/null
   git -C "$dir/clone" checkout -q change
