@@ -73,12 +73,12 @@ pub(crate) struct Configured {
 
 impl Configured {
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config).map_err(|error| Failure::usage(error))
+        config::load(&self.config).map_err(Failure::usage)
     }
 
     /// For what reads no secret, or says itself which of them it misses.
     pub(crate) fn load_without_secrets(&self) -> Result<Config, Failure> {
-        config::load_without_secrets(&self.config).map_err(|error| Failure::usage(error))
+        config::load_without_secrets(&self.config).map_err(Failure::usage)
     }
 }
 
