@@ -60,12 +60,14 @@ in
         pkgs.git
       ];
       restartIfChanged = false;
+      # Stopped for good, it shall not finish a test but take it down: the first signal has it finish, the second, systemd's own,
+      # has it hurry. They are two signals, so that the kernel does not make one of them. If it ended by itself there is nobody.
+      preStop = ''
+        if [[ -n ''${MAINPID-} ]]; then kill -INT "$MAINPID"; fi
+      '';
       serviceConfig = hardening // {
         Type = "exec";
         ExecStart = "${lib.getExe cfg.package} runner --config ${cfg.configFiles.runner}";
-        # Stopped for good, it shall not finish a test but take it down: the first signal has it finish, the second has it
-        # hurry. They are two signals, so that the kernel does not make one of them.
-        ExecStop = "-${pkgs.coreutils}/bin/kill -INT $MAINPID";
         KillSignal = "SIGTERM";
         # Only the runner is told; it ends its children itself, and what is left at the very end is killed.
         KillMode = "mixed";

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PROGRAM = re.compile(r"/nix/store/[a-z0-9]{32}-[\w.-]+/bin/([\w.-]+)")
-SCRIPT = re.compile(r"/nix/store/[a-z0-9]{32}-unit-script-([\w.-]+)-start")
+SCRIPT = re.compile(r"/nix/store/[a-z0-9]{32}-unit-script-([\w.-]+)")
 STORE_FILE = re.compile(r"/nix/store/[a-z0-9]{32}-[\w.-]+")
 
 
@@ -65,10 +65,10 @@ def compare(name, text, unit):
         for key, value in unit["environment"].items():
             if value is not None and f'"{key}={value}"' not in environment:
                 yield f"{name}: {key}={value} is not in the environment"
-        if unit["script"]:
-            program = got["Service"].pop("ExecStart")
-            if not (len(program) == 1 and SCRIPT.fullmatch(program[0])):
-                yield f"{name}: ExecStart is {program}, not its script"
+        for key, text in (("ExecStart", unit["script"]), ("ExecStop", unit["preStop"])):
+            program = got["Service"].pop(key) if text else None
+            if program and not (len(program) == 1 and SCRIPT.fullmatch(program[0])):
+                yield f"{name}: {key} is {program}, not its script"
     for section in sorted(got.keys() | want.keys()):
         here, there = got.get(section, {}), want.get(section, {})
         for key in sorted(here.keys() | there.keys()):

@@ -610,6 +610,7 @@ let
     optionals = condition: list: if condition then list else [ ];
     optionalAttrs = condition: set: if condition then set else { };
     optionalString = condition: text: if condition then text else "";
+    concatMapAttrs = make: set: foldl' (all: name: all // make name set.${name}) { } (attrNames set);
     nameValuePair = name: value: { inherit name value; };
     mapAttrs' = make: set: listToAttrs (map (name: make name set.${name}) (attrNames set));
     mapAttrsToList = make: set: map (name: make name set.${name}) (attrNames set);

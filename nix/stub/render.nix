@@ -37,11 +37,19 @@ let
   usual = [
     pkgs.coreutils
   ];
-  script = name: unit: pkgs.writeShellScript "unit-script-${name}-start" "set -e\n${unit.script}";
+  # ExecStart and ExecStop made of text.
+  made =
+    name: unit:
+    lib.filterAttrs (_: script: script != null) {
+      start = if unit.script == "" then null else script "${name}-start" unit.script;
+      pre-stop = if unit.preStop == "" then null else script "${name}-pre-stop" unit.preStop;
+    };
+  script = name: text: pkgs.writeShellScript "unit-script-${name}" "set -e\n${text}";
   escape = builtins.replaceStrings [ "\\" "\"" "%" ] [ "\\\\" "\\\"" "%%" ];
   serviceSection =
     name: unit:
-    optionalAttrs (unit.script != "") { ExecStart = "${script name unit}"; }
+    optionalAttrs (unit.script != "") { ExecStart = "${(made name unit).start}"; }
+    // optionalAttrs (unit.preStop != "") { ExecStop = "${(made name unit).pre-stop}"; }
     // unit.serviceConfig
     // {
       Environment = lib.mapAttrsToList (key: value: "\"${key}=${escape (toString value)}\"") (
@@ -72,9 +80,8 @@ in
       ]
     )
   );
-  scripts =
-    services:
-    lib.mapAttrs (name: unit: (script name unit).script) (
-      lib.filterAttrs (_: unit: unit.script != "") services
-    );
+  scripts = lib.concatMapAttrs (
+    name: unit:
+    lib.mapAttrs' (moment: script: lib.nameValuePair "${name}-${moment}" script.script) (made name unit)
+  );
 }

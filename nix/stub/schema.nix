@@ -115,6 +115,7 @@ in
       )) { };
       path = option (types.listOf (types.either types.package types.str)) [ ];
       script = option types.lines "";
+      preStop = option types.lines "";
       restartIfChanged = option types.bool true;
     };
     systemd.timers = units { timerConfig = option section { }; };
