@@ -57,6 +57,7 @@ in
       path = [
         cfg.abra
         config.virtualisation.docker.package
+        pkgs.bubblewrap
         pkgs.git
       ];
       restartIfChanged = false;
@@ -82,7 +83,11 @@ in
         # Goes with the process: what stands in it was said to this one.
         RuntimeDirectory = unit;
         LoadCredential = [ "git-token:${toString token}" ];
-        ReadWritePaths = [ cfg.stateDir ];
+        ReadWritePaths = [
+          cfg.stateDir
+          # bubblewrap writes there to forbid user namespaces inside its own; the host's values are root's.
+          "/proc/sys/user"
+        ];
 
         # Who may talk to Docker is root on this machine, so this unit is kept from everything else. What it has more than
         # the server, and why:

@@ -17,6 +17,7 @@ let
   pkgs =
     lib.genAttrs [
       "abra"
+      "bubblewrap"
       "busybox"
       "cacert"
       "cc-ci"
