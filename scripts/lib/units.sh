@@ -144,7 +144,7 @@ units_people() {
 ask() {
   units_head=$(units_commit "{\"branch\":\"change\",\"files\":{\"README.md\":\"$1\"}}")
   forge POST repos/recipes/page/issues/1/comments '{"author":"alice","body":"!testme"}' >/dev/null
-  forge GET "wait?for=status&repo=recipes/page&sha=$units_head&state=pending&timeout_ms=90000" >/dev/null
+  inside timeout 90 bash -c "until /opt/cc-ci runs list --config /units/host.yaml | grep -q '${units_head:0:8}  running'; do sleep 0.2; done"
 }
 passes() { forge GET "wait?for=status&repo=recipes/page&sha=$units_head&state=success&timeout_ms=120000" >/dev/null; }
 holds() { echo "ok units $1"; }
