@@ -360,6 +360,14 @@ pub enum ConfigError {
 
 /// Reads and checks a file, the secrets' files included.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let config = load_without_secrets(path)?;
+    check_secrets(path, &config)?;
+    Ok(config)
+}
+
+/// Reads and checks a file where the secrets need not be: on the machine that builds the appliance's system, and in commands
+/// that read none of them, or only some.
+pub fn load_without_secrets(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
     let config: Config = crate::yaml::from_str(&path.display().to_string(), &text)?;
     check(path, &config)?;
@@ -392,6 +400,10 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
             "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),
         ));
     }
+    Ok(())
+}
+
+fn check_secrets(path: &Path, config: &Config) -> Result<(), ConfigError> {
     let webhook = config.forge.webhook.as_ref().map(|webhook| &webhook.secret_file);
     let secrets = [
         ("forge.token_file", Some(&config.forge.token_file)),
@@ -401,7 +413,8 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
     ];
     for (key, file) in secrets {
         if let Some(file) = file {
-            crate::secrets::check_file(file).map_err(|error| invalid(format!("`{key}`: {error}")))?;
+            crate::secrets::check_file(file)
+                .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
         }
     }
     Ok(())
@@ -410,7 +423,20 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::span::parse;
+    use super::{load, load_without_secrets};
     use std::time::Duration;
+
+    #[test]
+    fn a_machine_that_only_builds_has_no_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        let text = "domain: ci.example.org\nforge: {url: 'https://git.example.org', organisation: recipes, token_file: /nowhere}\n";
+        std::fs::write(&path, text).unwrap();
+        assert!(load_without_secrets(&path).is_ok());
+        assert!(load(&path).unwrap_err().to_string().contains("`forge.token_file`: /nowhere cannot be read"));
+        std::fs::write(&path, text.replace("https:", "ftp:")).unwrap();
+        assert!(load_without_secrets(&path).unwrap_err().to_string().contains("`forge.url`"));
+    }
 
     #[test]
     fn a_span_has_a_unit() {

@@ -37,7 +37,12 @@ enum Command {
     /// Tests a recipe directory on this machine, with no server and no forge.
     Run(local::Args),
     /// Says whether a configuration file will do, and what is wrong with it.
-    CheckConfig { file: PathBuf },
+    CheckConfig {
+        file: PathBuf,
+        /// The secrets' files need not be there: for the machine that builds, which never sees them.
+        #[arg(long)]
+        without_secrets: bool,
+    },
     /// Lists, shows and reads the logs of runs.
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -68,7 +73,12 @@ pub(crate) struct Configured {
 
 impl Configured {
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config).map_err(|error| Failure::usage(error))
+        config::load(&self.config).map_err(Failure::usage)
+    }
+
+    /// For what reads no secret, or says itself which of them it misses.
+    pub(crate) fn load_without_secrets(&self) -> Result<Config, Failure> {
+        config::load_without_secrets(&self.config).map_err(Failure::usage)
     }
 }
 
@@ -131,7 +141,7 @@ fn dispatch(command: Command) -> Done {
                 NotRun::Machine(_) => Failure::infra(not_run),
             })
         }),
-        Command::CheckConfig { file } => check_config(&file),
+        Command::CheckConfig { file, without_secrets } => check_config(&file, without_secrets),
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
@@ -141,8 +151,9 @@ fn dispatch(command: Command) -> Done {
     }
 }
 
-fn check_config(file: &std::path::Path) -> Done {
-    let config = config::load(file).map_err(Failure::usage)?;
+fn check_config(file: &std::path::Path, without_secrets: bool) -> Done {
+    let load = if without_secrets { config::load_without_secrets } else { config::load };
+    let config = load(file).map_err(Failure::usage)?;
     println!("{}: good; apps live under *.{}, recipes on {}", file.display(), config.domain, config.forge.url);
     Ok(ExitCode::SUCCESS)
 }

@@ -70,7 +70,7 @@ impl Place {
     fn dir(&self) -> Result<PathBuf, Failure> {
         match &self.state {
             Some(dir) => Ok(dir.clone()),
-            None => Ok(self.configured.load()?.state_dir),
+            None => Ok(self.configured.load_without_secrets()?.state_dir),
         }
     }
 

@@ -1,0 +1,13 @@
+# The whole appliance: one file a concern, each with its options beside what they do.
+{
+  imports = [
+    ./base.nix
+    ./server.nix
+    ./runner.nix
+    ./swarm.nix
+    ./proxy.nix
+    ./secrets.nix
+    ./registry-cache.nix
+    ./firewall.nix
+  ];
+}

@@ -1,0 +1,46 @@
+# cc-ci itself. Version and dependencies are Cargo's; nothing is said twice.
+{
+  lib,
+  rustPlatform,
+  git,
+}:
+rustPlatform.buildRustPackage {
+  pname = "cc-ci";
+  inherit ((lib.importTOML ../Cargo.toml).package) version;
+
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../migrations
+      ../src
+      ../tests
+    ];
+  };
+  cargoLock.lockFile = ../Cargo.lock;
+
+  # The profile that ships: smaller, slower to build.
+  buildType = "dist";
+
+  # Most tests deploy on a Swarm, which a build cannot have: `scripts/test` and the VM tests run them.
+  doCheck = false;
+  nativeCheckInputs = [ git ];
+
+  doInstallCheck = true;
+  installCheckPhase = ''
+    runHook preInstallCheck
+    $out/bin/cc-ci --version
+    runHook postInstallCheck
+  '';
+
+  meta = {
+    description = "Tests pull requests of Co-op Cloud recipes by deploying them for real";
+    license = lib.licenses.agpl3Plus;
+    mainProgram = "cc-ci";
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+  };
+}

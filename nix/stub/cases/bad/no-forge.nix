@@ -1,0 +1,7 @@
+# expected: set services.cc-ci.forge.url, for example
+{ lib, ... }:
+{
+  imports = [ ../good/minimal.nix ];
+
+  services.cc-ci.forge.url = lib.mkForce null;
+}

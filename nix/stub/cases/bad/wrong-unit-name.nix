@@ -1,0 +1,6 @@
+# expected: systemd.services.cc-ci-server.after
+{
+  imports = [ ../good/minimal.nix ];
+
+  systemd.services.cc-ci-server.after = [ "docker" ];
+}

@@ -1,0 +1,45 @@
+# Every option with something else than its default, and settings of every depth.
+{ lib, ... }:
+{
+  imports = [ ./minimal.nix ];
+
+  services.cc-ci = {
+    stateDir = "/srv/cc-ci";
+    openFirewall = false;
+    registryCache = {
+      enable = true;
+      port = 5001;
+      upstream = "https://registry.example.org";
+    };
+    swarm.addressPools = [
+      {
+        base = "172.31.0.0/16";
+        size = 26;
+      }
+    ];
+    secrets = {
+      recoveryKeyFile = "/root/recovery-key.txt";
+      keys.git-token = "forge/token";
+      keys.webhook-secret = "forge/token";
+    };
+    settings = {
+      forge = {
+        allow = [ "bea" ];
+        enrol.except = [ "traefik" ];
+        poll.interval = "10s";
+        status_context = "ci/test";
+      };
+      web.listen = "0.0.0.0:8080";
+      web.url = "https://status.ci.example.org";
+      runner = {
+        parallel = 2;
+        limits.run = "1h30m";
+        limits.teardown = "5m";
+      };
+      proxy.http_port = 8081;
+      proxy.address = "127.0.0.1:8443";
+      report.verdict = lib.mkForce "edit";
+      logs.run_bytes = 1048576;
+    };
+  };
+}

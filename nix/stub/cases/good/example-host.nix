@@ -1,0 +1,2 @@
+# The machine in the tree.
+{ imports = [ ../../../hosts/example ]; }

@@ -1,0 +1,2 @@
+# Imported and not enabled, it changes nothing.
+{ imports = [ ../machine.nix ]; }
