@@ -4,6 +4,7 @@
 #   features.sh REPORT-DIR FEATURES.md
 #
 # A proof is a test's full name in backquotes in the last column. Rows that do not work yet name none.
+# shellcheck disable=SC2016 # backquotes are Markdown's
 set -euo pipefail
 report=$1 table=$2
 ran=$(mktemp)

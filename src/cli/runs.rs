@@ -91,7 +91,7 @@ pub(super) async fn runs(command: Runs) -> Done {
             let filter = Filter { recipe, outcome };
             let page = store.read(move |db| runs::page(db, &filter, before, count)).await?;
             if json {
-                return print(&Value::Array(page.iter().map(as_json).collect()));
+                return Ok(print(&Value::Array(page.iter().map(as_json).collect())));
             }
             list(&page);
             Ok(ExitCode::SUCCESS)
@@ -103,7 +103,7 @@ pub(super) async fn runs(command: Runs) -> Done {
                 let mut value = as_json(&run);
                 value["stages"] = stages.iter().map(stage_as_json).collect();
                 value["checks"] = checks.iter().map(check_as_json).collect();
-                return print(&value);
+                return Ok(print(&value));
             }
             show(&run, &stages, &checks);
             Ok(ExitCode::SUCCESS)
@@ -123,9 +123,9 @@ async fn whole(store: &Store, id: RunId) -> Result<(Run, Vec<Stage>, Vec<Check>)
         .ok_or_else(|| Failure::usage(anyhow::anyhow!("there is no run {id}; `cc-ci runs list` shows those there are")))
 }
 
-fn print(value: &Value) -> Done {
+fn print(value: &Value) -> ExitCode {
     println!("{value:#}");
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 fn list(page: &[Run]) {
@@ -254,13 +254,17 @@ fn stage_as_json(stage: &Stage) -> Value {
     json!({
         "name": stage.name, "state": stage.state, "reason": stage.reason,
         "started_at": stage.started_at.map(Time::rfc3339), "finished_at": stage.finished_at.map(Time::rfc3339),
-        "waited_ms": stage.waited.as_millis() as u64,
+        "waited_ms": milliseconds(stage.waited),
     })
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn check_as_json(check: &Check) -> Value {
     json!({
         "stage": check.stage, "name": check.name, "state": check.state, "expected": check.expected, "got": check.got,
-        "took_ms": check.took.map(|took| took.as_millis() as u64),
+        "took_ms": check.took.map(milliseconds),
     })
 }

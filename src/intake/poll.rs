@@ -350,6 +350,12 @@ fn store(tx: &crate::store::Transaction, note: &Note, now: Time) -> Result<(), c
     Ok(())
 }
 
+/// Forges tell a comment's time in whole seconds: one written just after the first look says the second of that look, and must
+/// not be lost. One written just before it in the same second is heard too, which harms nobody.
+fn whole_second(at: Time) -> Time {
+    Time(at.0.div_euclid(1000) * 1000)
+}
+
 fn note(comment: Comment, repository: RepoId, first_look_at: Time, bot: &Login) -> Note {
     let own = comment.author.eq_ignore_ascii_case(bot.as_str());
     let command = if own { None } else { Command::find(&comment.body) };
@@ -360,7 +366,7 @@ fn note(comment: Comment, repository: RepoId, first_look_at: Time, bot: &Login) 
         Some(if named { "names the command, but not as the first word of a plain line" } else { "asks for nothing" })
     } else if comment.pr.is_none() {
         Some("stands on an issue, not on a pull request")
-    } else if comment.created_at <= first_look_at {
+    } else if comment.created_at < whole_second(first_look_at) {
         Some("written before cc-ci first looked here")
     } else if comment.updated_at != comment.created_at {
         Some("edited after it was written; a new comment can ask")

@@ -28,7 +28,9 @@ impl<F: Forge> Intake<F> {
 
     async fn no_longer_wanted(&self, waiting: &Run) -> Result<Option<&'static str>, Trouble> {
         let (Some(repository), Some(pr)) = (waiting.repository, waiting.pr) else { return Ok(None) };
-        let Some(known) = self.store.read(move |db| repositories::by_id(db, repository)).await? else { return Ok(None) };
+        let Some(known) = self.store.read(move |db| repositories::by_id(db, repository)).await? else {
+            return Ok(None);
+        };
         match self.forge.pull_request(&known.repo, pr).await {
             Ok(pull) if pull.merged => Ok(Some("the pull request was merged before its turn came")),
             Ok(pull) if !pull.open => Ok(Some("the pull request was closed before its turn came")),

@@ -51,6 +51,12 @@ pub(super) async fn look(site: &Site) -> Health {
     let polled_at = site.alarms.last_poll();
     if let Some(interval) = site.poll_interval {
         let late = interval * 3 + POLL_LATE;
+        if polled_at.is_none() {
+            push(
+                "first poll",
+                "the forge has not been read since the start; what is asked now may be taken for history".to_owned(),
+            );
+        }
         let age = now.since(polled_at.unwrap_or(site.started_at));
         if age > late {
             push("poll", format!("the forge was last read {} ago; comments wait until it answers", words::rough(age)));

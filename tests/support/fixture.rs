@@ -114,7 +114,8 @@ fn apply(step: &Path, change: &Change) -> bool {
         Change::Set(key, value) => {
             let Ok(text) = std::fs::read_to_string(step.join(".env.sample")) else { return false };
             let start = format!("{key}=");
-            let set = |line: &str| if line.starts_with(&start) { format!("{start}{value}\n") } else { format!("{line}\n") };
+            let set =
+                |line: &str| if line.starts_with(&start) { format!("{start}{value}\n") } else { format!("{line}\n") };
             std::fs::write(step.join(".env.sample"), text.lines().map(set).collect::<String>()).unwrap();
         }
     }

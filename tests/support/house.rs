@@ -240,6 +240,17 @@ impl House {
         Text(answer.text().await.unwrap())
     }
 
+    /// Puts so many tags into the one repository of the forge, by its file: pushing them is not what is told here.
+    pub(crate) fn forge_has_tags(&self, count: usize, commit: &str) {
+        let repository = std::fs::read_dir(self.path("forge/git")).unwrap().next().unwrap().unwrap().path();
+        let file = repository.join("packed-refs");
+        let known = std::fs::read_to_string(&file).unwrap_or_default();
+        let known: Vec<&str> = known.lines().filter(|line| !line.starts_with('#')).collect();
+        let tags = (0..count).map(|number| format!("{commit} refs/tags/0.0.{number}+1"));
+        let lines: Vec<String> = known.into_iter().map(str::to_owned).chain(tags).collect();
+        std::fs::write(file, lines.join("\n") + "\n").unwrap();
+    }
+
     /// Waits until a page has these words.
     pub(crate) async fn page_comes_to_say(&self, path: &str, words: &str) {
         eventually(&format!("{path} to say `{words}`"), || async {

@@ -25,10 +25,6 @@ impl<'a> PullRequest<'a> {
         recipe.lay(&laid);
         let clone = house.path(&format!("clone-{repository}"));
         let made = cc_ci::dev::recipe::make(&laid, &clone).await.unwrap();
-        for number in 0..recipe.lightweight_tags {
-            let tags = clone.join(".git/refs/tags");
-            std::fs::write(tags.join(format!("0.0.{number}+1")), format!("{}\n", made.main)).unwrap();
-        }
         house.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": repository})).await;
         let pull = PullRequest {
             house,
@@ -57,6 +53,9 @@ impl<'a> PullRequest<'a> {
             }
         };
         let answer = house.forge.ask("POST", &format!("repos/{ORGANISATION}/{}/pulls", pull.repository), &opened).await;
+        if recipe.lightweight_tags > 0 {
+            house.forge_has_tags(recipe.lightweight_tags, &made.main);
+        }
         PullRequest { number: answer["number"].as_i64().unwrap(), ..pull }
     }
 
