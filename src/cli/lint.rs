@@ -17,7 +17,6 @@ pub(crate) struct Lint {
     json: bool,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every command answers so")]
 /// Exit code 1 when an error was found; warnings are only said.
 pub(super) fn lint(asked: &Lint) -> Done {
     let findings = recipe::lint(&asked.path);

@@ -122,7 +122,7 @@ pub(super) fn rough(span: Duration) -> String {
         90..=5399 => format!("{} min", (seconds + 30) / 60),
         _ => {
             let minutes = (seconds + 30) / 60;
-            if minutes % 60 == 0 {
+            if minutes.is_multiple_of(60) {
                 format!("{} h", minutes / 60)
             } else {
                 format!("{} h {} min", minutes / 60, minutes % 60)

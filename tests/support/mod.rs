@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the stories start programs as people do")]
 #![allow(dead_code, reason = "every suite uses its part")]
+#![allow(clippy::unused_async, reason = "every step of a story is written alike")]
+#![allow(clippy::assigning_clones, reason = "speed is no matter here")]
 
 mod docker;
 mod fixture;
