@@ -175,7 +175,6 @@ fn plain_size(kept: &Kept) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 

@@ -108,9 +108,10 @@ impl Window {
                 start = 0;
             }
         }
-        let lines = bytes[start..].iter().filter(|&&byte| byte == b'\n').count();
-        for _ in MOST_LINES..lines {
-            start += bytes[start..].iter().position(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        // The end of the line before the first one that still counts.
+        let mut ends = bytes[start..].iter().enumerate().rev().filter(|&(_, &byte)| byte == b'\n');
+        if let Some((before, _)) = ends.nth(MOST_LINES) {
+            start += before + 1;
         }
         let text = String::from_utf8_lossy(&bytes[start..]).into_owned();
         Ok(Window { text, from: from + start as u64, to: from + bytes.len() as u64, len })
@@ -141,12 +142,16 @@ impl Window {
 /// The lines, under a heading wherever the stage changes.
 pub(super) fn view(window: &Window) -> Markup {
     let mut stage = "";
+    let lines = window.lines().map(|line| {
+        let changed = !line.stage.is_empty() && line.stage != stage;
+        if changed {
+            stage = line.stage;
+        }
+        (changed, line)
+    });
     html! {
-        @for line in window.lines() {
-            @if line.stage != stage && !line.stage.is_empty() {
-                @let _heading = { stage = line.stage; };
-                h3 { (line.stage) }
-            }
+        @for (changed, line) in lines {
+            @if changed { h3 { (line.stage) } }
             (one(&line))
         }
     }

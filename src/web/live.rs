@@ -185,7 +185,7 @@ impl Follower {
                         }
                         Ok(Piece::Lines { to, .. } | Piece::Begins(to)) if to <= self.at => {}
                         Ok(Piece::Lines { .. } | Piece::Begins(_)) | Err(RecvError::Lagged(_)) => {
-                            self.phase = Phase::Reading
+                            self.phase = Phase::Reading;
                         }
                         Ok(Piece::Changed) => return Some(Bytes::from_static(b"event: changed\ndata: \n\n")),
                         Ok(Piece::End) => {
