@@ -3,6 +3,7 @@
 pub mod abra;
 pub mod alarms;
 pub mod bell;
+pub mod cli;
 pub mod clock;
 pub mod compose;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod logs;
 pub mod model;
 pub mod probe;
 pub mod recipe;
+pub mod reconcile;
 pub mod report;
 pub mod sandbox;
 pub mod secrets;

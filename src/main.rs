@@ -5,8 +5,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
+        // These two are spawned often and want nothing of what the others set up.
         Some(word) if word == "warden" => cc_ci::sandbox::warden_main(arguments.collect()),
-        Some(word) if word == "dev" => cc_ci::forge::dev::main(arguments.skip(1).collect()),
-        _ => ExitCode::from(2),
+        Some(word) if word == "abra" => cc_ci::abra::embedded::main(arguments.collect()),
+        _ => cc_ci::cli::main(),
     }
 }

@@ -58,7 +58,7 @@ async fn git_clones_pushes_and_fetches_pull_requests() {
     ok(&clone, Some(token), &["push", "-q", "origin", "change"]).await;
     let new = ok(&clone, None, &["rev-parse", "HEAD"]).await;
     assert_eq!(place.gitea.pull_request(&repo(), Pr(1)).await.unwrap().head.as_str(), new);
-    assert_eq!(place.gitea.pushes(&repo(), Pr(1)).await.unwrap().last().unwrap().commits, [new.clone()]);
+    assert_eq!(place.gitea.pushes(&repo(), Pr(1)).await.unwrap().last().unwrap().commits, [new.as_str()]);
     let refs = ok(&clone, None, &["ls-remote", "origin", "refs/pull/1/head"]).await;
     assert!(refs.starts_with(&new), "{refs}");
 

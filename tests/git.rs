@@ -204,8 +204,9 @@ async fn a_repository_that_is_not_there_and_a_forge_that_is_not_are_told_apart()
 async fn ten_thousand_tags_are_no_trouble() {
     let forge = Forge::new().await;
     let head = forge.head().await;
-    let refs: String = (0..10_000).map(|number| format!("create refs/tags/{number}.0.0+1.{number} {head}\n")).collect();
-    forge.git_with(&["update-ref", "--stdin"], refs.as_bytes()).await;
+    let refs: Vec<String> =
+        (0..10_000).map(|number| format!("create refs/tags/{number}.0.0+1.{number} {head}")).collect();
+    forge.git_with(&["update-ref", "--stdin"], (refs.join("\n") + "\n").as_bytes()).await;
     let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
     forge.fetch_within(&head, limits).await.unwrap();
     assert_eq!(git::tags(&forge.copy()).await.unwrap().len(), 10_000);
@@ -246,8 +247,8 @@ async fn a_tree_that_unfolds_without_end_is_stopped_while_it_is_counted() {
     let mut object = forge.git_with(&["hash-object", "-w", "--stdin"], b"x").await;
     let mut kind = "100644 blob";
     for _ in 0..12 {
-        let entries: String = (0..10).map(|name| format!("{kind} {object}\t{name}\n")).collect();
-        object = forge.git_with(&["mktree"], entries.as_bytes()).await;
+        let entries: Vec<String> = (0..10).map(|name| format!("{kind} {object}\t{name}")).collect();
+        object = forge.git_with(&["mktree"], (entries.join("\n") + "\n").as_bytes()).await;
         kind = "040000 tree";
     }
     let commit: Head = forge.git(&["commit-tree", &object, "-m", "bomb"]).await.parse().unwrap();
@@ -345,7 +346,7 @@ async fn the_token_is_sent_to_the_forge_and_seen_nowhere_else() {
     let mut said = Vec::new();
     let copy = forge.copy();
     let error = git::fetch(&source, &copy, &Limits::default(), &CancellationToken::new(), &mut |_, bytes| {
-        said.extend_from_slice(bytes)
+        said.extend_from_slice(bytes);
     })
     .await
     .unwrap_err();

@@ -118,7 +118,9 @@ pub trait Listener: Send {
     fn ended(&mut self) {}
 }
 
-struct Nobody;
+/// Hears nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
 
 impl Listener for Nobody {
     fn command(&mut self, _: &str) {}
@@ -289,6 +291,19 @@ impl Session<'_> {
             text = text.replace(value.expose(), &format!("[secret {name}]"));
         }
         Err(failure("app secret generate", &text, secrets.is_empty()))
+    }
+
+    /// A secret of one's own from a file, so that its value stands in no argument. `Failed::Exists` where it is there.
+    pub async fn secret_insert(
+        &self,
+        domain: &AppDomain,
+        (name, version): (&str, &str),
+        file: &Path,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failed> {
+        let file = file.to_string_lossy();
+        let words = ["app", "secret", "insert", domain.as_str(), name, version, &file, "-f"];
+        self.call("app secret insert", &words, listener).await
     }
 
     /// Deploys the checkout as it stands, and returns when the Swarm has it, not when it runs.

@@ -8,8 +8,11 @@ use clap::Subcommand;
 
 use super::process::on_runtime;
 use super::{Done, Failure};
-use crate::dev;
+use crate::clock::Clock;
+use crate::config;
+use crate::dev::{self, seed::Seed};
 use crate::reconcile::certificate;
+use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dev {
@@ -34,7 +37,10 @@ pub(crate) enum Dev {
         #[arg(long)]
         dir: PathBuf,
         #[arg(long, default_value_t = 1000)]
-        runs: u32,
+        runs: usize,
+        /// Of each run; as many as such a recipe would have where it is not said.
+        #[arg(long)]
+        checks: Option<usize>,
     },
     /// How many bytes a second a log takes in, with redaction.
     MeasureLog {
@@ -65,13 +71,24 @@ pub(super) fn dev(command: Dev) -> Done {
             certificate::throw_away(&domains, &dir).map_err(Failure::infra)?;
             Ok(ExitCode::SUCCESS)
         }
-        Dev::Seed { dir, runs } => on_runtime(1, async move {
-            dev::seed::seed(&dir, runs).await.map_err(Failure::infra)?;
+        Dev::Seed { dir, runs, checks } => on_runtime(1, async move {
+            std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            let store = Store::open(&config::database_in(&dir))?;
+            let logs = Some((config::logs_in(&dir), 200));
+            let seed = Seed { runs, checks, until: Clock::system().now(), open: true, logs };
+            dev::seed::seed(&store, &seed).await.map_err(Failure::infra)?;
             Ok(ExitCode::SUCCESS)
         }),
         Dev::MeasureLog { megabytes } => {
-            let rate = crate::logs::measure(megabytes << 20).context("measuring")?;
-            println!("{rate:.0}");
+            let dir = std::env::temp_dir().join(format!("cc-ci-measure-{}", std::process::id()));
+            std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            let measured = crate::logs::measure(&dir, megabytes << 20);
+            let _ = std::fs::remove_dir_all(&dir);
+            let measured = measured.context("measuring")?;
+            let figures = serde_json::json!({
+                "bytes": measured.bytes, "megabytes_a_second": measured.rate(), "packed_bytes": measured.packed,
+            });
+            println!("{figures}");
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::engine::local::{self, NotRun};
 
 /// Tests pull requests of Co-op Cloud recipes by deploying them for real.
 #[derive(Debug, Parser)]
@@ -34,11 +35,9 @@ enum Command {
     /// The part that deploys: takes runs from the queue, one after the other.
     Runner(Configured),
     /// Tests a recipe directory on this machine, with no server and no forge.
-    Run(crate::engine::local::Args),
+    Run(local::Args),
     /// Says whether a configuration file will do, and what is wrong with it.
-    CheckConfig {
-        file: PathBuf,
-    },
+    CheckConfig { file: PathBuf },
     /// Lists, shows and reads the logs of runs.
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -126,7 +125,12 @@ fn dispatch(command: Command) -> Done {
         Command::Up(up) => process::up(up),
         Command::Serve(configured) => process::serve(&configured),
         Command::Runner(configured) => process::runner(&configured),
-        Command::Run(arguments) => process::on_runtime(2, crate::engine::local::run(arguments)),
+        Command::Run(arguments) => process::on_runtime(2, async {
+            local::run(arguments).await.map_err(|not_run| match not_run {
+                NotRun::Usage(_) => Failure::usage(not_run),
+                NotRun::Machine(_) => Failure::infra(not_run),
+            })
+        }),
         Command::CheckConfig { file } => check_config(&file),
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),

@@ -27,8 +27,8 @@ use crate::forge::gitea::Gitea;
 use crate::intake::{self, Intake, Nudge, webhook};
 use crate::logs;
 use crate::report::{self, Report};
-use crate::secrets::redact::Redactor;
 use crate::secrets;
+use crate::secrets::redact::Redactor;
 use crate::store::heartbeats::{self, Heartbeat};
 use crate::store::{Store, StoreError};
 use crate::web::{self, Web};
@@ -98,7 +98,7 @@ pub(super) fn up(up: Up) -> Done {
         on_signals(drain.clone(), haste.clone())?;
         let _lock = lock(&config, "serve")?;
         let forge = match &up.dev {
-            Some(dir) => Some(dev::setup::start(dir, &config, drain.clone()).await?),
+            Some(dir) => Some(dev::setup::start(dir, &config, drain.clone()).await.map_err(Failure::infra)?),
             None => None,
         };
         let listener = listen(&config).await?;
@@ -205,8 +205,8 @@ async fn server(config: Arc<Config>, store: Store, listener: TcpListener, stop: 
 fn tail_of(dir: &Path) -> report::Tail {
     let dir = dir.to_owned();
     Arc::new(move |run, stage, most| match logs::open(&dir, run) {
-        Ok(Some(log)) => log.stage_tail(stage, most).unwrap_or_default(),
-        _ => Vec::new(),
+        Ok(mut log) => log.stage_tail(stage, most).unwrap_or_default(),
+        Err(_) => Vec::new(),
     })
 }
 
@@ -225,7 +225,7 @@ async fn beat(store: Store, clock: Clock, started_at: Time, stop: CancellationTo
             facts: "{}".into(),
         };
         let written: Result<(), StoreError> =
-            store.write_quietly("did not take a heartbeat", move |tx| heartbeats::beat(tx, "serve", &beat)).await;
+            store.write("did not take a heartbeat", move |tx| heartbeats::beat(tx, "serve", &beat)).await;
         if let Err(error) = written {
             tracing::error!(error = %engine::causes(&error), "the server's heartbeat could not be written");
         }

@@ -119,7 +119,8 @@ async fn whole(store: &Store, id: RunId) -> Result<(Run, Vec<Stage>, Vec<Check>)
             Ok(Some((run, stages::of_run(db, id)?, stages::checks_of_run(db, id)?)))
         })
         .await?;
-    found.ok_or_else(|| Failure::usage(anyhow::anyhow!("there is no run {id}; `cc-ci runs list` shows those there are")))
+    found
+        .ok_or_else(|| Failure::usage(anyhow::anyhow!("there is no run {id}; `cc-ci runs list` shows those there are")))
 }
 
 fn print(value: &Value) -> Done {
@@ -151,8 +152,19 @@ fn list(page: &[Run]) {
 
 fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
     let version = run.version.as_deref().unwrap_or("");
-    println!("run {} · {} {} at {} · asked by {}", run.id, plain(&run.recipe), plain(version), run.head.short(), plain(&run.asked_by));
-    println!("{}{}", state(run), run.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default());
+    println!(
+        "run {} · {} {} at {} · asked by {}",
+        run.id,
+        plain(&run.recipe),
+        plain(version),
+        run.head.short(),
+        plain(&run.asked_by)
+    );
+    println!(
+        "{}{}",
+        state(run),
+        run.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default()
+    );
     for stage in stages {
         let took = match (stage.started_at, stage.finished_at) {
             (Some(from), Some(to)) => format!("{:.1} s", to.since(from).as_secs_f64()),
@@ -180,8 +192,8 @@ async fn log(place: &Place, run: RunId, follow: bool) -> Done {
     let mut ticks = tokio::time::interval(Duration::from_millis(250));
     loop {
         let over = store.read(move |db| Ok(runs::by_id(db, run)?.is_none_or(|run| run.finished_at.is_some()))).await?;
-        if let Some(log) = logs::open(&config::logs_in(&dir), run).map_err(|error| Failure::infra(error))? {
-            loop {
+        match logs::open(&config::logs_in(&dir), run) {
+            Ok(mut log) => loop {
                 let bytes = log.read_at(at, 1 << 16).map_err(Failure::infra)?;
                 if bytes.is_empty() {
                     break;
@@ -190,9 +202,10 @@ async fn log(place: &Place, run: RunId, follow: bool) -> Done {
                 if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
                     return Ok(ExitCode::SUCCESS);
                 }
-            }
-        } else if !follow {
-            return Err(Failure::no(anyhow::anyhow!("run {run} has written nothing")));
+            },
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Failure::infra(error)),
+            Err(_) if !follow => return Err(Failure::no(anyhow::anyhow!("run {run} has written nothing"))),
+            Err(_) => {}
         }
         if over || !follow {
             return Ok(ExitCode::SUCCESS);
@@ -251,4 +264,3 @@ fn check_as_json(check: &Check) -> Value {
         "took_ms": check.took.map(|took| took.as_millis() as u64),
     })
 }
-

@@ -40,7 +40,9 @@ pub(super) async fn trigger(asked: Trigger) -> Done {
     let lookup = repo.clone();
     let known = store.read(move |db| repositories::by_name(db, &lookup)).await?;
     let known = known.ok_or_else(|| {
-        Failure::usage(anyhow!("{repo} has not been seen yet; is `cc-ci serve` running, and is it spelt as on the forge?"))
+        Failure::usage(anyhow!(
+            "{repo} has not been seen yet; is `cc-ci serve` running, and is it spelt as on the forge?"
+        ))
     })?;
     let token = secrets::read_file(&config.forge.token_file).map_err(Failure::usage)?;
     let forge = Gitea::new(&config.forge.url, token, Clock::system()).map_err(Failure::usage)?;

@@ -2,3 +2,4 @@
 
 pub mod recipe;
 pub mod seed;
+pub mod setup;

@@ -125,8 +125,9 @@ pub async fn start(dir: &Path, config: &Config, shutdown: CancellationToken) -> 
 /// The organisation, a member, a stranger, and the bot with the token of the configuration.
 pub async fn people(config: &Config) -> Result<(), SetupError> {
     let remote = Remote::new(&config.forge.url)?;
-    let token = crate::secrets::read_file(&config.forge.token_file)
-        .map_err(|error| SetupError::Config(config::ConfigError::Invalid { path: "config.yaml".into(), what: error.to_string() }))?;
+    let token = crate::secrets::read_file(&config.forge.token_file).map_err(|error| {
+        SetupError::Config(config::ConfigError::Invalid { path: "config.yaml".into(), what: error.to_string() })
+    })?;
     let bot = serde_json::json!({"login": BOT, "token": token.expose()});
     remote.call(reqwest::Method::POST, "/users", &bot).await?;
     for login in [MEMBER, STRANGER] {

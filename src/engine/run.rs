@@ -422,7 +422,8 @@ mod tests {
         store
             .write("is being tested", |tx| {
                 tx.execute(
-                    "insert into repositories (id, owner, name, enrolled, why, seen_at) values (1, 'recipes', 'keycloak', 1, '', 0)",
+                    "insert into repositories (id, owner, name, enrolled, why, watermark, seen_at, first_look_at)
+                     values (1, 'recipes', 'keycloak', 1, '', 0, 0, 0)",
                     [],
                 )?;
                 Ok(())
@@ -576,6 +577,25 @@ mod tests {
         assert_eq!(next, None);
         let run = store.read(move |db| runs::by_id(db, id)).await.unwrap().unwrap();
         assert_eq!((run.outcome, run.reason.as_deref()), (Some(Outcome::Cancelled), Some("cancelled by member")));
+    }
+
+    #[test]
+    fn the_document_names_every_transition() {
+        let document = include_str!("../../docs/states.md");
+        let code = include_str!("run.rs");
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        let transitions = code.split("\npub fn ").skip(1).filter_map(|rest| {
+            let (name, rest) = rest.split_once('(')?;
+            rest.trim_start().starts_with("tx: &Transaction").then_some(name)
+        });
+        let missing: Vec<&str> = transitions.filter(|name| !document.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/states.md: {missing:?}");
+        for state in StageState::ALL {
+            assert!(document.contains(&format!("`{state}`")), "{state}");
+        }
+        for outcome in Outcome::ALL {
+            assert!(document.contains(&format!("`{outcome}`")), "{outcome}");
+        }
     }
 
     #[derive(Clone, Debug)]

@@ -370,7 +370,11 @@ impl GlobalFile {
             let value = zeroize::Zeroizing::new(value.replace('\\', "\\\\").replace('"', "\\\""));
             // Only for this host, whatever it answers.
             let origin = url.origin().ascii_serialization();
-            text.push_str(&format!("[http \"{origin}/\"]\n\textraHeader = \"Authorization: token {}\"\n", *value));
+            text.push_str("[http \"");
+            text.push_str(&origin);
+            text.push_str("/\"]\n\textraHeader = \"Authorization: token ");
+            text.push_str(&value);
+            text.push_str("\"\n");
         }
         let file = GlobalFile(path.clone());
         let mut open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed())?;
@@ -531,7 +535,7 @@ mod tests {
             text.chunks(size).any(|part| listing.take(part));
             listing
         };
-        let good = b"100644 blob aaa      40\ta b\0120000 blob bbb      60\tc\0160000 commit ccc       -\td\0";
+        let good = b"100644 blob aaa      40\ta b\x00120000 blob bbb      60\tc\x00160000 commit ccc       -\td\x00";
         for size in 1..good.len() {
             let listing = read(good, size);
             assert!(listing.found.is_none());

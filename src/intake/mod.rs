@@ -12,6 +12,7 @@ pub(crate) mod breaker;
 mod decide;
 mod enrol;
 mod poll;
+mod recheck;
 pub mod webhook;
 
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub(crate) mod house;
 pub(crate) mod pretend;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod watermark;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -100,12 +100,18 @@ impl<F: Forge> Poller<F> {
                 tracing::error!(error = error as &dyn std::error::Error, "intake could not use the database");
             }
             Trouble::Forge(ForgeError::Unauthorised(_)) => alarms.raise(Alarm::TokenRefused, trouble.to_string(), now),
-            Trouble::Forge(_) if silent => {
+            Trouble::Forge(ForgeError::Later { why, .. }) if silent => {
                 let since = self.breaker.since().unwrap_or(now).rfc3339_seconds();
-                tracing::debug!(%trouble, "the forge is still silent");
+                tracing::debug!(why, "the forge is still silent");
                 alarms.raise(Alarm::ForgeSilent, format!("the forge gives no answer since {since}"), now);
             }
-            Trouble::Forge(error) => tracing::warn!(%error, "the forge gave no answer; asking again"),
+            Trouble::Forge(error @ ForgeError::Later { .. }) => {
+                tracing::warn!(%error, "the forge gave no answer; asking again");
+            }
+            Trouble::Forge(error) => {
+                let words = format!("{} cannot be read: {error}", self.intake.rule.organisation);
+                alarms.raise(Alarm::ForgeSilent, words, now);
+            }
         }
         self.breaker.shut_until(now).unwrap_or(now)
     }
@@ -120,6 +126,7 @@ impl<F: Forge> Poller<F> {
         self.heed_hooks(now).await?;
         if now >= self.poll_at {
             self.search(now).await?;
+            self.intake.recheck_waiting().await?;
             self.poll_at = now.plus(jittered(self.intake.rule.poll.interval));
         }
         self.look_at_owed(&bot).await?;

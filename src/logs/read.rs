@@ -83,7 +83,7 @@ impl LogReader {
             Source::Growing(file) => {
                 let mut count = 0;
                 each_block(file, |block| {
-                    count += block.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                    count += block.split_inclusive(|&byte| byte == b'\n').count() as u64;
                     true
                 })?;
                 Ok(count)

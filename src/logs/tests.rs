@@ -127,7 +127,7 @@ async fn a_long_log_keeps_its_beginning_and_its_end() {
     log.close().await.unwrap();
 
     let text = house.text();
-    assert!(text.as_bytes().starts_with(&seen) && before as usize == seen.len(), "places moved");
+    assert!(text.as_bytes().starts_with(&seen) && before == seen.len() as u64, "places moved");
     assert!(text.lines().next().unwrap().ends_with("line 0") && text.ends_with("line 19999\n"));
     let cut = text.lines().find(|line| line.ends_with("bytes are left out here")).unwrap();
     let left_out: usize = cut.split(' ').nth(4).unwrap().parse().unwrap();
@@ -294,12 +294,12 @@ proptest! {
             prop_assert_eq!(reader.len().unwrap(), text.len() as u64);
             prop_assert_eq!(reader.line_count().unwrap(), all.len() as u64);
             let from = from % (all.len() as u64 + 2);
-            let wanted: Vec<&str> = all.iter().skip((from.max(1) - 1) as usize).take(count).copied().collect();
+            let wanted: Vec<&str> = all.iter().skip(usize::try_from(from.max(1) - 1).unwrap()).take(count).copied().collect();
             prop_assert_eq!(reader.lines(from, count).unwrap(), wanted);
             prop_assert_eq!(reader.tail(count).unwrap(), &all[all.len().saturating_sub(count)..]);
             let of_lint: Vec<&str> = all.iter().filter(|line| line.contains("Z lint out ")).copied().collect();
             prop_assert_eq!(reader.stage_tail(Lint, count).unwrap(), &of_lint[of_lint.len().saturating_sub(count)..]);
-            let offset = (offset % (text.len() as u64 + 10)) as usize;
+            let offset = usize::try_from(offset % (text.len() as u64 + 10)).unwrap();
             let end = offset.saturating_add(most).min(text.len());
             prop_assert_eq!(reader.read_at(offset as u64, most).unwrap(), text.as_bytes().get(offset..end).unwrap_or_default());
         }

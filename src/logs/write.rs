@@ -2,6 +2,7 @@
 //! a buffer to fill. What is beyond half of the cap goes to files of which only the last two are kept: memory and disk stay
 //! the same however long a run talks.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -26,6 +27,12 @@ const BATCH: usize = 256 << 10;
 /// The open log of a run. Clones write to the same.
 #[derive(Clone)]
 pub struct Log(Arc<Inner>);
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Log")
+    }
+}
 
 struct Inner {
     redactor: Redactor,
@@ -81,10 +88,10 @@ impl Log {
     }
 
     /// A mark: from here on the stage is in this state. What its programs left without a line end is ended.
-    pub fn stage(&self, stage: StageName, state: &str) {
+    pub fn stage(&self, stage: StageName, now: &str) {
         let mut writer = self.writer();
         writer.settle(Some(stage));
-        writer.own_words(stage, &format!("{MARK} {state}"), &self.0.redactor);
+        writer.own_words(stage, &format!("{MARK} {now}"), &self.0.redactor);
         self.flush(writer);
     }
 

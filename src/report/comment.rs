@@ -100,7 +100,9 @@ fn called(behind: &Behind) -> String {
 
 fn running(card: &Card, address: &str) -> String {
     let mut body = format!("**Running** · {} · {}\n", what(card), by_whom(card, address));
-    if let Some(by) = &card.run.cancel_by {
+    if let Some(newer) = card.run.superseded_by {
+        let _ = writeln!(body, "Stops, replaced by {}; what was deployed is removed.", link(newer, address));
+    } else if let Some(by) = &card.run.cancel_by {
         let _ = writeln!(body, "Stops, asked by {}; what was deployed is removed.", text(&short(by, 80)));
     }
     body.push('\n');

@@ -1,6 +1,7 @@
 //! Secrets are a type that cannot be printed, read from files and masked wherever text leaves the process.
 
 mod forms;
+mod needles;
 pub mod redact;
 
 use std::fmt;

@@ -9,15 +9,14 @@
 //! work of years does not pile up here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use aho_corasick::automaton::{Automaton, OverlappingState};
-use aho_corasick::nfa::{contiguous, noncontiguous};
-use aho_corasick::{Input, MatchKind};
 use zeroize::Zeroize;
 
 use super::Secret;
 use super::forms;
+use super::needles::Needles;
 
 /// A shorter value is in too many innocent words.
 pub const SHORTEST: usize = 8;
@@ -35,6 +34,13 @@ pub enum Registered {
 pub struct Redactor {
     shared: Arc<Shared>,
     scope: Arc<Scope>,
+}
+
+/// Says nothing: what it knows is secret.
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redactor")
+    }
 }
 
 struct Shared {
@@ -70,7 +76,7 @@ impl Drop for Scope {
 
 impl Shared {
     fn rebuild(&self, known: &Known) {
-        let needles = Arc::new(Needles::of(known));
+        let needles = Arc::new(needles(known));
         *self.needles.write().unwrap_or_else(PoisonError::into_inner) = needles;
     }
 
@@ -93,10 +99,8 @@ impl Default for Redactor {
 impl Redactor {
     /// One that knows nothing yet.
     pub fn new() -> Redactor {
-        let shared = Arc::new(Shared {
-            known: Mutex::default(),
-            needles: RwLock::new(Arc::new(Needles::of(&Known::default()))),
-        });
+        let shared =
+            Arc::new(Shared { known: Mutex::default(), needles: RwLock::new(Arc::new(needles(&Known::default()))) });
         Redactor { scope: Arc::new(Scope { number: 0, shared: Arc::clone(&shared) }), shared }
     }
 
@@ -137,11 +141,11 @@ impl Redactor {
 
     /// Bytes that are whole.
     pub fn mask_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(bytes.len());
         let mut masker = self.stream();
-        let mut masked = Vec::with_capacity(bytes.len());
-        masker.push(bytes, &mut masked);
-        masker.finish(&mut masked);
-        masked
+        masker.push(bytes, &mut shown);
+        masker.finish(&mut shown);
+        shown
     }
 
     /// For text that comes in pieces.
@@ -197,152 +201,18 @@ impl Masker {
     }
 }
 
-/// Everything that is looked for.
-struct Needles {
-    /// Finds where one is. The sparse form takes over when the compact one cannot be built.
-    finder: Finder,
-    /// All of them, sorted, for finding what begins one.
-    sorted: Vec<Vec<u8>>,
-    /// The first two bytes of each, as a set of 65,536 bits.
-    pairs: Box<[u64; 1024]>,
-    firsts: [bool; 256],
-    longest: usize,
-    /// By number of the needle in the finder.
-    masks: Vec<Arc<[u8]>>,
-    lengths: Vec<usize>,
-}
-
-enum Finder {
-    None,
-    Compact(contiguous::NFA),
-    Sparse(noncontiguous::NFA),
-}
-
-impl Drop for Needles {
-    fn drop(&mut self) {
-        self.sorted.iter_mut().for_each(Zeroize::zeroize);
-    }
-}
-
-impl Needles {
-    fn of(known: &Known) -> Needles {
-        // The first name to claim a form keeps it.
-        let mut all: BTreeMap<Vec<u8>, Arc<[u8]>> = BTreeMap::new();
-        for ((_, name), secret) in &known.secrets {
-            let mask: Arc<[u8]> = mask_text(name, known).into_bytes().into();
-            for form in forms::of(secret.expose()) {
-                if form.len() >= SHORTEST {
-                    all.entry(form).or_insert_with(|| Arc::clone(&mask));
-                }
+/// Every form of every secret, with what stands in its place. The first name to claim a form keeps it.
+fn needles(known: &Known) -> Needles {
+    let mut all: BTreeMap<Vec<u8>, Arc<[u8]>> = BTreeMap::new();
+    for ((_, name), secret) in &known.secrets {
+        let mask: Arc<[u8]> = mask_text(name, known).into_bytes().into();
+        for form in forms::of(secret.expose()) {
+            if form.len() >= SHORTEST {
+                all.entry(form).or_insert_with(|| Arc::clone(&mask));
             }
         }
-        let sorted: Vec<Vec<u8>> = all.keys().cloned().collect();
-        let (mut pairs, mut firsts) = (Box::new([0u64; 1024]), [false; 256]);
-        for needle in &sorted {
-            let pair = usize::from(u16::from_be_bytes([needle[0], needle[1]]));
-            pairs[pair / 64] |= 1 << (pair % 64);
-            firsts[usize::from(needle[0])] = true;
-        }
-        Needles {
-            finder: Finder::of(&sorted),
-            longest: sorted.iter().map(Vec::len).max().unwrap_or(0),
-            lengths: sorted.iter().map(Vec::len).collect(),
-            masks: all.into_values().collect(),
-            sorted,
-            pairs,
-            firsts,
-        }
     }
-
-    /// How much of the text is settled: nothing from there on can be the beginning of something that is still to come.
-    fn settled(&self, text: &[u8]) -> usize {
-        let Some((&last, _)) = text.split_last() else { return 0 };
-        let earliest = text.len().saturating_sub(self.longest.saturating_sub(1));
-        for start in earliest..text.len() - 1 {
-            let pair = usize::from(u16::from_be_bytes([text[start], text[start + 1]]));
-            if self.pairs[pair / 64] & (1 << (pair % 64)) != 0 && self.begins_one(&text[start..]) {
-                return start;
-            }
-        }
-        if self.longest > 0 && self.firsts[usize::from(last)] { text.len() - 1 } else { text.len() }
-    }
-
-    /// Whether a needle begins with this and goes on.
-    fn begins_one(&self, text: &[u8]) -> bool {
-        let after = self.sorted.partition_point(|needle| needle.as_slice() <= text);
-        self.sorted.get(after).is_some_and(|needle| needle.starts_with(text))
-    }
-
-    /// Appends the text up to `settled`, masked; the first `covered` bytes have their mask already. Says how much of what
-    /// follows `settled` is covered.
-    fn mask(&self, text: &[u8], settled: usize, covered: usize, masked: &mut Vec<u8>) -> usize {
-        // What is masked so far reaches to here; what is shown, too.
-        let mut done = covered;
-        for place in self.places(text) {
-            if place.start >= settled && place.start >= done {
-                break;
-            }
-            if place.start >= done {
-                masked.extend_from_slice(&text[done..place.start]);
-                masked.extend_from_slice(&self.masks[place.needle]);
-            }
-            done = done.max(place.end);
-        }
-        if done < settled {
-            masked.extend_from_slice(&text[done..settled]);
-        }
-        done.saturating_sub(settled)
-    }
-
-    /// Where needles are, by their start, the longest first where several start at one place.
-    fn places(&self, text: &[u8]) -> Vec<Place> {
-        let mut places = match &self.finder {
-            Finder::None => Vec::new(),
-            Finder::Compact(finder) => self.search(finder, text),
-            Finder::Sparse(finder) => self.search(finder, text),
-        };
-        places.sort_unstable_by_key(|place| (place.start, std::cmp::Reverse(place.end)));
-        places
-    }
-
-    fn search(&self, finder: &impl Automaton, text: &[u8]) -> Vec<Place> {
-        let (input, mut state) = (Input::new(text), OverlappingState::start());
-        let mut places: Vec<Place> = Vec::new();
-        while finder.try_find_overlapping(&input, &mut state).is_ok() {
-            let Some(found) = state.get_match() else { break };
-            let needle = found.pattern().as_usize();
-            let (start, end) = (found.end() - self.lengths[needle], found.end());
-            // A long row of one letter matches at every letter: what lies inside of the last place adds nothing.
-            if places.last().is_none_or(|last| start < last.start || end > last.end) {
-                places.push(Place { start, end, needle });
-            }
-        }
-        places
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    start: usize,
-    end: usize,
-    needle: usize,
-}
-
-impl Finder {
-    fn of(needles: &[Vec<u8>]) -> Finder {
-        if needles.is_empty() {
-            return Finder::None;
-        }
-        let sparse = noncontiguous::Builder::new().match_kind(MatchKind::Standard).build(needles);
-        let Ok(sparse) = sparse else {
-            // Four thousand million states: more memory than there is.
-            unreachable!("the secrets are bounded by the memory they are in")
-        };
-        match contiguous::Builder::new().dense_depth(3).build_from_noncontiguous(&sparse) {
-            Ok(compact) => Finder::Compact(compact),
-            Err(_) => Finder::Sparse(sparse),
-        }
-    }
+    Needles::new(all)
 }
 
 /// What stands in the place of a secret. A name that holds a secret itself is left out.
@@ -368,16 +238,16 @@ mod tests {
     }
 
     fn in_pieces(redactor: &Redactor, text: &[u8], cuts: &[usize]) -> Vec<u8> {
-        let (mut masker, mut masked, mut from) = (redactor.stream(), Vec::new(), 0);
+        let (mut masker, mut shown, mut from) = (redactor.stream(), Vec::new(), 0);
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
         cuts.sort_unstable();
         for cut in cuts {
-            masker.push(&text[from..cut], &mut masked);
+            masker.push(&text[from..cut], &mut shown);
             from = cut;
         }
-        masker.push(&text[from..], &mut masked);
-        masker.finish(&mut masked);
-        masked
+        masker.push(&text[from..], &mut shown);
+        masker.finish(&mut shown);
+        shown
     }
 
     fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -412,11 +282,11 @@ mod tests {
     #[test]
     fn what_begins_no_secret_is_not_held_back() {
         let redactor = knowing(&["hunter2hunter2"]);
-        let (mut masker, mut masked) = (redactor.stream(), Vec::new());
-        masker.push(b"waiting for h", &mut masked);
-        assert_eq!(masked, b"waiting for ");
-        masker.push(b"ttp\n", &mut masked);
-        assert_eq!(masked, b"waiting for http\n");
+        let (mut masker, mut shown) = (redactor.stream(), Vec::new());
+        masker.push(b"waiting for h", &mut shown);
+        assert_eq!(shown, b"waiting for ");
+        masker.push(b"ttp\n", &mut shown);
+        assert_eq!(shown, b"waiting for http\n");
     }
 
     #[test]
@@ -459,7 +329,15 @@ mod tests {
             3 => STANDARD.encode(secret),
             4 => URL_SAFE_NO_PAD.encode(secret),
             5 => serde_json::to_string(secret).unwrap().trim_matches('"').to_owned(),
-            _ => secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+            _ => format!(
+                "%{}",
+                hex::encode_upper(secret)
+                    .as_bytes()
+                    .chunks(2)
+                    .map(String::from_utf8_lossy)
+                    .collect::<Vec<_>>()
+                    .join("%")
+            ),
         }
     }
 

@@ -20,7 +20,7 @@ struct Makings {
 }
 
 /// Asserts that the running stack is the head's, and notes how that came out.
-pub async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &StackName) -> Result<(), Trouble> {
+pub(super) async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &StackName) -> Result<(), Trouble> {
     let (services, tasks) = tokio::try_join!(job.swarm.services(stack), job.swarm.tasks(stack))?;
     let expected = job.run.head.short();
     let stamp = stamp(&services, stack.as_str());
@@ -31,7 +31,10 @@ pub async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &Stac
     let wanted = wanted(compose, stack.as_str());
     let differences = differences(&wanted, &services, &tasks, stack.as_str());
     let got = match differences.first() {
-        None => format!("{} services as the head names them", wanted.len()),
+        None => match wanted.len() {
+            1 => "the service is as the head names it".to_owned(),
+            count => format!("{count} services, all as the head names them"),
+        },
         Some(first) => first.clone(),
     };
     let expects = "images, configs and secrets of the head";

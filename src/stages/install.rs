@@ -15,13 +15,17 @@ use crate::abra::driver::Session;
 use crate::compose::{Compose, env_file};
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, StageName};
-use crate::probe::http;
+use crate::probe::{NoAnswer, Patience, Prober};
 use crate::recipe::{DEFAULT_TIMEOUT, Recipe, RecipeError, Said, SecretSpec, compose_files};
 use crate::sandbox::Stream;
 use crate::swarm::converge::{self, Before, Failure, NotConverged};
 use crate::swarm::pull::PullWhy;
 
 const INSTALL: StageName = StageName::Install;
+/// How often Traefik's swarm provider looks, as `cc-ci reconcile proxy` sets it up.
+const PROXY_LOOKS: Duration = Duration::from_secs(1);
+/// While the front page is asked for, the stack is looked at again so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Registries are asked for so many images at a time.
 const PULLS: usize = 3;
 
@@ -40,7 +44,7 @@ pub async fn install(job: &Job, cancel: &CancellationToken, learned: &mut Learne
     let before = Before::look(&job.swarm, &app.stack).await?;
     session.deploy(&domain, &mut job.listener(INSTALL)).await?;
     let waited = converges(job, cancel, &said, &before).await?;
-    let note = answers(job, cancel, &domain).await?;
+    let note = answers(job, cancel, &domain, &said, &before).await?;
     head::assert(job, INSTALL, &said.compose, &app.stack).await?;
     learned.deployed = Some(said);
     Ok(Done { note: Some(note), waited })
@@ -106,6 +110,9 @@ async fn make_secrets(job: &Job, session: &Session<'_>, said: &Said, domain: &Ap
             )));
         }
     }
+    if known.is_empty() {
+        return Ok(());
+    }
     job.say(INSTALL, &format!("secrets made and masked: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
     Ok(())
 }
@@ -151,25 +158,40 @@ async fn pull(job: &Job, cancel: &CancellationToken, compose: &Compose) -> Resul
 async fn converges(job: &Job, cancel: &CancellationToken, said: &Said, before: &Before) -> Result<Duration, Trouble> {
     let limit = said.timeout.max(DEFAULT_TIMEOUT);
     let begun = Instant::now();
-    let converged = converge::wait(&job.swarm, before, limit, cancel, &mut |line| job.say(INSTALL, &line)).await;
-    match converged {
+    match converge::wait(&job.swarm, before, limit, cancel, &mut |line| job.say(INSTALL, &line)).await {
         Ok(converged) => {
-            let count = said.compose.services().len();
-            let got = format!("{count} up after {:.1} s", converged.took.as_secs_f64());
+            let got = format!("{} up after {:.1} s", said.compose.services().len(), converged.took.as_secs_f64());
             job.check(checked(INSTALL, "services run", true, "all up", &got, converged.took)).await?;
             Ok(converged.waited)
         }
-        Err(NotConverged::Failed(failure)) => {
-            tell(job, &failure);
-            let words = failure.to_string();
-            if failure.is_infra() {
-                return Err(Trouble::Infra(words));
-            }
-            job.check(checked(INSTALL, "services run", false, "all up", &words, begun.elapsed())).await?;
-            Err(Trouble::Recipe(words))
+        Err(not) => Err(not_up(job, not, begun.elapsed()).await?),
+    }
+}
+
+/// Whose fault it is that a stack is not up, noted and with the last lines of what failed.
+async fn not_up(job: &Job, not: NotConverged, after: Duration) -> Result<Trouble, Trouble> {
+    let failure = match not {
+        NotConverged::Failed(failure) => failure,
+        NotConverged::Fault(fault) => return Ok(fault.into()),
+        NotConverged::Cancelled => return Ok(Trouble::Ended),
+    };
+    tell(job, &failure);
+    let words = failure.to_string();
+    if failure.is_infra() {
+        return Ok(Trouble::Infra(words));
+    }
+    job.check(checked(INSTALL, "services run", false, "all up", &words, after)).await?;
+    Ok(Trouble::Recipe(words))
+}
+
+/// An app that was up may still die before it answers, and then the proxy's words say little. Ends when the stack has failed.
+async fn dies(job: &Job, cancel: &CancellationToken, said: &Said, before: &Before) -> NotConverged {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let limit = said.timeout.max(DEFAULT_TIMEOUT);
+        if let Err(not) = converge::wait(&job.swarm, before, limit, cancel, &mut |_| {}).await {
+            return not;
         }
-        Err(NotConverged::Fault(fault)) => Err(fault.into()),
-        Err(NotConverged::Cancelled) => Err(Trouble::Ended),
     }
 }
 
@@ -187,24 +209,32 @@ fn tell(job: &Job, failure: &Failure) {
 }
 
 /// The front page, through the proxy as the world would ask for it.
-async fn answers(job: &Job, cancel: &CancellationToken, domain: &AppDomain) -> Result<String, Trouble> {
+async fn answers(
+    job: &Job,
+    cancel: &CancellationToken,
+    domain: &AppDomain,
+    said: &Said,
+    before: &Before,
+) -> Result<String, Trouble> {
     let begun = Instant::now();
-    let probe = http::Probe::new(&job.config.proxy).map_err(|fault| Trouble::Infra(fault.to_string()))?;
-    let within = job.config.runner.limits.answer;
+    let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
+    let patience = Patience { within: job.config.runner.limits.answer, refresh: PROXY_LOOKS };
+    let mut heard = |line: String| job.say(INSTALL, &line);
     let answer = tokio::select! {
-        answer = probe.until_it_answers(domain, "/", within) => answer,
-        () = cancel.cancelled() => return Err(Trouble::Ended),
+        answer = prober.wait_for_answer(domain, "/", &patience, cancel, &mut heard) => answer,
+        not = dies(job, cancel, said, before) => return Err(not_up(job, not, begun.elapsed()).await?),
     };
-    let expected = "200 to 399, from the app";
+    let expected = "2xx from the app, through the proxy";
     match answer {
         Ok(answer) => {
             let got = format!("https://{domain} answers {}", answer.status);
             job.check(checked(INSTALL, "front page", true, expected, &got, begun.elapsed())).await?;
             Ok(got)
         }
+        Err(NoAnswer::Cancelled) => Err(Trouble::Ended),
         Err(silent) if silent.is_infra() => Err(Trouble::Infra(silent.to_string())),
         Err(silent) => {
-            let words = silent.to_string();
+            let words = format!("https://{domain}: {silent}");
             job.check(checked(INSTALL, "front page", false, expected, &words, begun.elapsed())).await?;
             Err(Trouble::Recipe(words))
         }

@@ -144,17 +144,16 @@ impl Job {
 
     /// Notes how an assertion came out, its values masked.
     pub async fn check(&self, mut check: Check) -> Result<(), Trouble> {
-        let mask = |text: Option<String>| text.map(|text| self.redactor.mask(&text));
-        check.expected = mask(check.expected);
-        check.got = mask(check.got);
-        let words = match (&check.state, &check.expected, &check.got) {
-            (CheckState::Passed, _, Some(got)) => format!("✔ {}: {got}", check.name),
-            (CheckState::Failed, Some(expected), Some(got)) => {
-                format!("✘ {}: expected {expected}, got {got}", check.name)
-            }
-            (state, _, got) => format!("{state} {}: {}", check.name, got.as_deref().unwrap_or("")),
+        let hide = |text: Option<String>| text.map(|text| self.redactor.mask(&text));
+        check.expected = hide(check.expected);
+        check.got = hide(check.got);
+        let mark = match check.state {
+            CheckState::Passed => '✔',
+            CheckState::Failed => '✘',
+            CheckState::Warning => '!',
+            CheckState::Skipped => '–',
         };
-        self.say(check.stage, &words);
+        self.say(check.stage, &format!("{mark} {}: {}", check.name, check.got.as_deref().unwrap_or_default()));
         let (id, now) = (self.run.id, self.clock.now());
         self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
         Ok(())

@@ -10,6 +10,7 @@ use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use bollard::models;
 use bollard::query_parameters as query;
+use serde_json::Value;
 
 use super::views::{Container, Info, Network, Object, Service, Task, Volume};
 use crate::model::StackName;
@@ -24,6 +25,9 @@ pub const NAMESPACE: &str = "com.docker.stack.namespace";
 #[derive(Clone, Debug)]
 pub struct Swarm {
     pub(super) docker: Docker,
+    raw: reqwest::Client,
+    /// With the version agreed on.
+    base: String,
 }
 
 /// Docker did not do what it was asked: the machine is at fault, never the recipe.
@@ -43,6 +47,8 @@ pub enum Why {
     Refused { status: u16, message: String },
     #[error("{0}; is it running, and may this user open its socket?")]
     Unreachable(String),
+    #[error("its answer cannot be read: {0}")]
+    Unreadable(String),
     /// The stream of events or logs ended.
     #[error("the connection ended")]
     Ended,
@@ -89,11 +95,24 @@ pub(super) async fn ask<T>(
     within: Duration,
     call: impl Future<Output = Result<T, DockerError>>,
 ) -> Result<T, SwarmFault> {
-    match tokio::time::timeout(within, call).await {
+    // bollard's futures are large, and many of them are awaited at once.
+    match tokio::time::timeout(within, Box::pin(call)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(SwarmFault::new(what, error)),
         Err(_) => Err(SwarmFault { what: what.into(), why: Why::Deadline(within) }),
     }
+}
+
+fn read<T>(
+    what: &str,
+    found: Vec<Value>,
+    one: impl Fn(Value) -> Result<T, serde_json::Error>,
+) -> Result<Vec<T>, SwarmFault> {
+    found
+        .into_iter()
+        .map(one)
+        .collect::<Result<_, _>>()
+        .map_err(|error| SwarmFault { what: format!("list {what}"), why: Why::Unreadable(error.to_string()) })
 }
 
 /// Removing what is gone already has succeeded.
@@ -112,7 +131,44 @@ impl Swarm {
         let path = socket.to_string_lossy();
         let docker =
             Docker::connect_with_unix(&path, CALL.as_secs(), bollard::API_DEFAULT_VERSION).map_err(unreachable)?;
-        Ok(Swarm { docker: ask(what(), CALL, docker.negotiate_version()).await? })
+        let docker = ask(what(), CALL, docker.negotiate_version()).await?;
+        let version = docker.client_version();
+        let base = format!("http://docker/v{}.{}", version.major_version, version.minor_version);
+        let raw = reqwest::Client::builder()
+            .unix_socket(socket)
+            .tls_backend_preconfigured(crate::probe::tls::trusting_nobody())
+            .timeout(CALL)
+            .build()
+            .map_err(|error| SwarmFault { what: what(), why: Why::Unreachable(error.to_string()) })?;
+        Ok(Swarm { docker, raw, base })
+    }
+
+    /// A list as Docker wrote it. bollard's own views of services and tasks lose their health checks (it looks for
+    /// `HealthCheck`, Docker writes `Healthcheck`), and with them the changes of one.
+    async fn list(&self, path: &str, status: bool, filters: Option<Filters>) -> Result<Vec<Value>, SwarmFault> {
+        let what = || format!("list {path}");
+        let unreachable = |error: reqwest::Error| {
+            let why = if error.is_timeout() { Why::Deadline(CALL) } else { Why::Unreachable(error.to_string()) };
+            SwarmFault { what: what(), why }
+        };
+        let mut query = vec![("filters", serde_json::to_string(&filters.unwrap_or_default()).unwrap_or_default())];
+        if status {
+            query.push(("status", "true".to_owned()));
+        }
+        let answer = self.raw.get(format!("{}/{path}", self.base)).query(&query).send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unreachable)?;
+        if !status.is_success() {
+            let message = serde_json::from_slice::<Value>(&body)
+                .ok()
+                .and_then(|error| error.get("message")?.as_str().map(str::to_owned))
+                .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            return Err(SwarmFault { what: what(), why: Why::Refused { status: status.as_u16(), message } });
+        }
+        // No such list is `null`.
+        serde_json::from_slice::<Option<Vec<Value>>>(&body)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| SwarmFault { what: what(), why: Why::Unreadable(error.to_string()) })
     }
 
     /// Facts of the daemon and of its Swarm.
@@ -131,18 +187,16 @@ impl Swarm {
     }
 
     async fn services_where(&self, filters: Option<Filters>) -> Result<Vec<Service>, SwarmFault> {
-        let options = query::ListServicesOptions { filters, status: Some(true) };
-        let found = ask("list services", CALL, self.docker.list_services(Some(options))).await?;
-        let mut services: Vec<Service> = found.into_iter().map(Service::from).collect();
+        let found = self.list("services", true, filters).await?;
+        let mut services = read("services", found, Service::read)?;
         services.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(services)
     }
 
     /// Tasks of a stack, the dead ones that Swarm still remembers included; oldest first.
     pub async fn tasks(&self, stack: &StackName) -> Result<Vec<Task>, SwarmFault> {
-        let options = query::ListTasksOptions { filters: Some(of_stack(stack)) };
-        let found = ask("list tasks", CALL, self.docker.list_tasks(Some(options))).await?;
-        let mut tasks: Vec<Task> = found.into_iter().map(Task::from).collect();
+        let found = self.list("tasks", false, Some(of_stack(stack))).await?;
+        let mut tasks = read("tasks", found, Task::read)?;
         tasks.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
         Ok(tasks)
     }
@@ -238,8 +292,10 @@ impl Swarm {
 
     /// Makes this machine the first node of a new Swarm.
     pub async fn init(&self, advertise: &str) -> Result<(), SwarmFault> {
+        // A Swarm that nobody else can reach needs no open port.
+        let listen = if advertise.starts_with("127.") { advertise } else { "0.0.0.0" };
         let request = models::SwarmInitRequest {
-            listen_addr: Some("0.0.0.0:2377".to_owned()),
+            listen_addr: Some(format!("{listen}:2377")),
             advertise_addr: Some(advertise.to_owned()),
             ..Default::default()
         };

@@ -19,7 +19,7 @@ pub use self::judge::{Converged, Failure, What};
 use self::judge::{Judge, Step};
 use super::client::{Swarm, SwarmFault};
 use super::events;
-use super::views::{Template, Update};
+use super::views::{Health, Service, Task, Template, Update};
 use crate::clock::{Clock, Time};
 use crate::model::StackName;
 
@@ -47,7 +47,7 @@ pub struct Was {
 impl Before {
     pub async fn look(swarm: &Swarm, stack: &StackName) -> Result<Before, SwarmFault> {
         let at = Clock::system().now();
-        let (services, tasks) = tokio::try_join!(swarm.services(stack), swarm.tasks(stack))?;
+        let (services, tasks) = both(swarm, stack).await?;
         let services = services.into_iter().map(|service| {
             let was = Was { id: service.id, template: service.template, image: service.image, update: service.update };
             (service.name, was)
@@ -59,6 +59,10 @@ impl Before {
             tasks: tasks.into_iter().map(|task| (task.id, task.state.is_over())).collect(),
         })
     }
+}
+
+async fn both(swarm: &Swarm, stack: &StackName) -> Result<(Vec<Service>, Vec<Task>), SwarmFault> {
+    tokio::try_join!(swarm.services(stack), swarm.tasks(stack))
 }
 
 /// Why there is no convergence.
@@ -83,6 +87,7 @@ const ECHOES: [Duration; 4] =
     [Duration::from_millis(25), Duration::from_millis(70), Duration::from_millis(140), Duration::from_millis(300)];
 /// For what makes no event: a task that finds no place, an image that is not there.
 const TICK: Duration = Duration::from_secs(1);
+const REOPEN: Duration = Duration::from_millis(200);
 /// How long a failure waits for the last lines that are still being read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -100,7 +105,7 @@ pub async fn wait(
     let mut events = swarm.events(&before.stack, Some(before.at)).boxed();
     let mut echoes: Vec<Instant> = Vec::new();
     loop {
-        let (services, tasks) = tokio::try_join!(swarm.services(&before.stack), swarm.tasks(&before.stack))?;
+        let (services, tasks) = both(swarm, &before.stack).await?;
         watch.learn_checks(&services, &mut judge).await?;
         let now = Instant::now();
         let step = judge.look(&services, &tasks, now);
@@ -121,8 +126,8 @@ pub async fn wait(
             () = cancel.cancelled() => return Err(NotConverged::Cancelled),
             () = tokio::time::sleep_until(wake) => {}
             () = watch.read_lines(), if watch.is_reading() => {}
-            event = events.next() => match event {
-                Some(Ok(event)) => {
+            event = events.next() => {
+                if let Some(Ok(event)) = event {
                     watch.hear(&event, before, &mut judge);
                     // What came with it is taken along; the next look sees all of it.
                     while let Some(Some(Ok(event))) = futures_util::FutureExt::now_or_never(events.next()) {
@@ -130,13 +135,12 @@ pub async fn wait(
                     }
                     let heard = Instant::now();
                     echoes = ECHOES.iter().map(|after| heard + *after).collect();
-                }
-                // A daemon that goes away fails the next look; one that only closed the stream is asked again.
-                Some(Err(_)) | None => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                } else {
+                    // A daemon that went away fails the next look; one that only closed the stream is asked again.
+                    tokio::time::sleep(REOPEN).await;
                     events = swarm.events(&before.stack, Some(Clock::system().now().minus(TICK))).boxed();
                 }
-            },
+            }
         }
     }
 }
@@ -164,10 +168,10 @@ impl<'a> Watch<'a> {
         Watch { swarm, stack, checks: BTreeMap::new(), deaths: VecDeque::new(), reading: FuturesUnordered::new() }
     }
 
-    async fn learn_checks(&mut self, services: &[super::views::Service], judge: &mut Judge) -> Result<(), SwarmFault> {
-        for service in services.iter().filter(|service| service.health == super::views::Health::AsImage) {
+    async fn learn_checks(&mut self, services: &[Service], judge: &mut Judge) -> Result<(), SwarmFault> {
+        for service in services.iter().filter(|service| service.health == Health::AsImage) {
             // An image that is not here yet is asked for again.
-            if self.checks.get(&service.image).is_none() && self.swarm.has_image(&service.image).await? {
+            if !self.checks.contains_key(&service.image) && self.swarm.has_image(&service.image).await? {
                 let checked = self.swarm.image_is_checked(&service.image).await?;
                 self.checks.insert(service.image.clone(), checked);
                 judge.image_is_checked(&service.image, checked);
@@ -211,12 +215,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The lines of the task that failed; if nothing was read when it died, of what is still there.
-    async fn last_words(
-        &mut self,
-        failure: &mut Failure,
-        tasks: &[super::views::Task],
-        services: &[super::views::Service],
-    ) {
+    async fn last_words(&mut self, failure: &mut Failure, tasks: &[Task], services: &[Service]) {
         let reading = async {
             while self.is_reading() {
                 self.read_lines().await;

@@ -20,19 +20,43 @@ pub const MONITOR: Duration = Duration::from_secs(5);
 pub struct Template(pub String);
 
 impl Template {
-    fn of(spec: Option<&models::TaskSpec>) -> Template {
-        let value = serde_json::to_value(spec).unwrap_or_default();
+    fn of(spec: &serde_json::Value) -> Template {
         let mut text = String::new();
-        canonical(&value, &mut text);
+        canonical(spec, &mut text);
         Template(hex::encode(&Sha256::digest(text.as_bytes())[..16]))
+    }
+
+    /// Of a task's spec, or of a service's for its tasks.
+    fn of_task(mut spec: serde_json::Value) -> Template {
+        // Said of services, not of their tasks.
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("Runtime");
+        }
+        Template::of(&spec)
     }
 }
 
-/// JSON with its keys in order: Docker's maps come in any.
+/// bollard looks for a health check under another name than Docker writes it.
+fn rename_check(spec: Option<&mut serde_json::Value>) {
+    let container = spec.and_then(|spec| spec.get_mut("ContainerSpec")).and_then(serde_json::Value::as_object_mut);
+    if let Some(container) = container
+        && let Some(check) = container.remove("Healthcheck")
+    {
+        container.insert("HealthCheck".to_owned(), check);
+    }
+}
+
+/// JSON with its keys in order, since Docker's maps come in any, and without what holds nothing, which Docker now writes
+/// and now leaves out.
 pub fn canonical(value: &serde_json::Value, text: &mut String) {
+    let holds_nothing = |value: &serde_json::Value| {
+        value.is_null()
+            || value.as_object().is_some_and(serde_json::Map::is_empty)
+            || value.as_array().is_some_and(Vec::is_empty)
+    };
     match value {
         serde_json::Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
+            let sorted: BTreeMap<_, _> = map.iter().filter(|(_, value)| !holds_nothing(value)).collect();
             text.push('{');
             for (key, value) in sorted {
                 text.push_str(&serde_json::Value::from(key.as_str()).to_string());
@@ -194,19 +218,22 @@ fn update_of(status: models::ServiceUpdateStatus) -> Option<Update> {
     Some(Update { state, started_at: status.started_at, message: status.message.unwrap_or_default() })
 }
 
-impl From<models::Service> for Service {
-    fn from(service: models::Service) -> Service {
+impl Service {
+    /// As Docker lists it.
+    pub(super) fn read(mut json: serde_json::Value) -> Result<Service, serde_json::Error> {
+        let whole = Template::of(&json["Spec"]);
+        let template = Template::of_task(json["Spec"]["TaskTemplate"].clone());
+        for spec in ["Spec", "PreviousSpec"] {
+            rename_check(json.get_mut(spec).and_then(|spec| spec.get_mut("TaskTemplate")));
+        }
+        let service: models::Service = serde_json::from_value(json)?;
         let spec = service.spec.unwrap_or_default();
-        let mut whole = String::new();
-        canonical(&serde_json::to_value(&spec).unwrap_or_default(), &mut whole);
-        let whole = Template(hex::encode(&Sha256::digest(whole.as_bytes())[..16]));
         let task = spec.task_template.unwrap_or_default();
-        let template = Template::of(Some(&task));
         let networks = task.networks.or(spec.networks).unwrap_or_default();
         let restart = task.restart_policy.and_then(|policy| policy.condition);
         let container = task.container_spec.unwrap_or_default();
         let monitor = spec.update_config.and_then(|update| update.monitor).and_then(|nanos| u64::try_from(nanos).ok());
-        Service {
+        Ok(Service {
             id: service.id.unwrap_or_default(),
             name: spec.name.unwrap_or_default(),
             image: container.image.unwrap_or_default(),
@@ -238,7 +265,7 @@ impl From<models::Service> for Service {
                 .filter_map(|secret| secret.secret_name)
                 .collect(),
             networks: networks.into_iter().filter_map(|network| network.target).collect(),
-        }
+        })
     }
 }
 
@@ -328,14 +355,17 @@ pub struct Task {
     pub secrets: Vec<String>,
 }
 
-impl From<models::Task> for Task {
-    fn from(task: models::Task) -> Task {
-        let template = Template::of(task.spec.as_ref());
+impl Task {
+    /// As Docker lists it.
+    pub(super) fn read(mut json: serde_json::Value) -> Result<Task, serde_json::Error> {
+        let template = Template::of_task(json["Spec"].clone());
+        rename_check(json.get_mut("Spec"));
+        let task: models::Task = serde_json::from_value(json)?;
         let status = task.status.unwrap_or_default();
         let container = task.spec.and_then(|spec| spec.container_spec).unwrap_or_default();
         let run = status.container_status.unwrap_or_default();
         let state = status.state.map_or(TaskState::New, TaskState::from);
-        Task {
+        Ok(Task {
             id: task.id.unwrap_or_default(),
             service: task.service_id.unwrap_or_default(),
             slot: match task.slot {
@@ -364,7 +394,7 @@ impl From<models::Task> for Task {
                 .into_iter()
                 .filter_map(|secret| secret.secret_name)
                 .collect(),
-        }
+        })
     }
 }
 
@@ -524,18 +554,32 @@ impl From<models::SystemInfo> for Info {
 mod tests {
     use super::*;
 
+    fn service(json: &str) -> Service {
+        Service::read(serde_json::from_str(json).unwrap()).unwrap()
+    }
+
     #[test]
-    fn two_templates_that_differ_only_in_the_order_of_their_labels_are_one() {
-        let spec = |pairs: &[(&str, &str)]| models::TaskSpec {
-            container_spec: Some(models::TaskSpecContainerSpec {
-                labels: Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
-                ..Default::default()
-            }),
-            ..Default::default()
+    fn a_task_is_made_from_its_services_template_though_docker_writes_them_differently() {
+        let service = service(
+            r#"{"Spec": {"Name": "a", "TaskTemplate": {"Runtime": "container", "Resources": {},
+                "ContainerSpec": {"Image": "i", "Labels": {"a": "1", "b": "2"}, "Healthcheck": {"Retries": 3}}}}}"#,
+        );
+        let task = |retries: u8| {
+            let json = format!(
+                r#"{{"Spec": {{"ContainerSpec": {{"Healthcheck": {{"Retries": {retries}}},
+                    "Labels": {{"b": "2", "a": "1"}}, "Image": "i", "Args": null}}}}}}"#
+            );
+            Task::read(serde_json::from_str(&json).unwrap()).unwrap()
         };
-        let one = Template::of(Some(&spec(&[("a", "1"), ("b", "2"), ("c", "3")])));
-        assert_eq!(one, Template::of(Some(&spec(&[("c", "3"), ("b", "2"), ("a", "1")]))));
-        assert_ne!(one, Template::of(Some(&spec(&[("c", "3"), ("b", "2"), ("a", "2")]))));
+        assert_eq!(task(3).template, service.template);
+        assert_ne!(task(4).template, service.template);
+    }
+
+    #[test]
+    fn a_check_in_the_compose_file_is_seen() {
+        let json = r#"{"Spec": {"TaskTemplate": {"ContainerSpec": {"Healthcheck": {"Test": ["CMD", "true"]}}}}}"#;
+        assert_eq!(service(json).health, Health::Own);
+        assert_eq!(service(r#"{"Spec": {"TaskTemplate": {"ContainerSpec": {}}}}"#).health, Health::AsImage);
     }
 
     #[test]

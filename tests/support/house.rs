@@ -18,12 +18,12 @@ use super::rig::{self, CC_CI, HTTP_PORT, HTTPS_PORT, Number, Rig, cc_ci, text, w
 use super::{MEMBER, ORGANISATION, STRANGER, Text};
 
 /// The bot's login and token; the token is of the form that real ones have.
-pub const BOT: &str = "cc-ci-bot";
+pub(crate) const BOT: &str = "cc-ci-bot";
 const BOT_TOKEN: &str = "b07b07b07b07b07b07b07b07b07b07b07b07b07b";
 
 /// What is not as usual in a house.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Setup {
+pub(crate) enum Setup {
     #[default]
     Usual,
     RecordingAbra,
@@ -32,17 +32,17 @@ pub enum Setup {
 
 impl Setup {
     /// Writes down each call and passes it on.
-    pub fn recording_abra() -> Setup {
+    pub(crate) fn recording_abra() -> Setup {
         Setup::RecordingAbra
     }
 
     /// Gives other answers where the contract leaves them open.
-    pub fn abra_otherwise() -> Setup {
+    pub(crate) fn abra_otherwise() -> Setup {
         Setup::AbraOtherwise
     }
 }
 
-pub struct House {
+pub(crate) struct House {
     name: String,
     number: Number,
     rig: Rig,
@@ -55,27 +55,27 @@ pub struct House {
 }
 
 /// The embedded forge, in this process so that cc-ci's own may die.
-pub struct Forge {
-    pub url: String,
+pub(crate) struct Forge {
+    pub(crate) url: String,
     client: reqwest::Client,
     stop: CancellationToken,
 }
 
 impl House {
     /// Open and awake; `None`, with the reason printed, where nothing can be deployed.
-    pub async fn open(name: &str) -> Option<House> {
+    pub(crate) async fn open(name: &str) -> Option<House> {
         House::open_with(name, Setup::default()).await
     }
 
-    pub async fn open_with(name: &str, setup: Setup) -> Option<House> {
+    pub(crate) async fn open_with(name: &str, setup: Setup) -> Option<House> {
         let house = House::build(name, setup).await?;
         house.wake().await;
         Some(house)
     }
 
     /// The forge is there, cc-ci has looked at it once and sleeps.
-    pub async fn open_asleep(name: &str) -> Option<House> {
-        let mut house = House::build(name, Setup::default()).await?;
+    pub(crate) async fn open_asleep(name: &str) -> Option<House> {
+        let house = House::build(name, Setup::default()).await?;
         house.wake().await;
         house.has_looked().await;
         house.dies().await;
@@ -87,11 +87,12 @@ impl House {
             println!("SKIPPED {name}: {reason}");
             return None;
         }
+        cc_ci::sandbox::warden_is_at(CC_CI);
         drop(rustls::crypto::ring::default_provider().install_default());
         let rig = rig::up().await;
         let number = Number::take();
         let dir = tempfile::Builder::new().prefix(&format!("cc-ci-{name}-")).tempdir().unwrap();
-        let forge = Forge::start(&dir.path().join("forge")).await;
+        let forge = Forge::start(&dir.path().join("forge"));
         let web_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let house = House {
             name: name.into(),
@@ -144,7 +145,7 @@ impl House {
                 "{{ printf '%s\\n' \"$@\"; printf '\\n-\\n'; env; printf '\\n--\\n'; }} >>'{}'\nexec '{CC_CI}' abra \"$@\"\n",
                 calls.display()
             ),
-            Setup::AbraOtherwise => format!("CC_CI='{CC_CI}' exec '{}' \"$@\"\n", otherwise.display()),
+            Setup::AbraOtherwise => format!("ABRA_UNDER='{CC_CI} abra' exec '{}' \"$@\"\n", otherwise.display()),
         };
         std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
         let mut mode = std::fs::metadata(&path).unwrap().permissions();
@@ -158,7 +159,7 @@ impl House {
     }
 
     /// cc-ci begins its day, and is ready when this is over.
-    pub async fn wake(&self) {
+    pub(crate) async fn wake(&self) {
         let log = File::options().create(true).append(true).open(self.path("cc-ci.txt")).unwrap();
         let child = Command::new(CC_CI)
             .args(["up", "--config", text(&self.path("config.yaml"))])
@@ -184,11 +185,11 @@ impl House {
     }
 
     /// Killed, with no chance to say anything.
-    pub async fn dies(&mut self) {
+    pub(crate) async fn dies(&self) {
         self.kill();
     }
 
-    pub async fn starts(&mut self) {
+    pub(crate) async fn starts(&self) {
         self.wake().await;
     }
 
@@ -206,20 +207,20 @@ impl House {
     }
 
     /// A recipe's repository with its history, and an open pull request with its last step.
-    pub async fn pull_request(&self, recipe: Fixture) -> PullRequest<'_> {
+    pub(crate) async fn pull_request(&self, recipe: Fixture) -> PullRequest<'_> {
         PullRequest::open(self, &recipe, None).await
     }
 
-    pub async fn pull_request_from_fork(&self, recipe: Fixture, owner: &str) -> PullRequest<'_> {
+    pub(crate) async fn pull_request_from_fork(&self, recipe: Fixture, owner: &str) -> PullRequest<'_> {
         PullRequest::open(self, &recipe, Some(owner)).await
     }
 
-    pub async fn empty_repository(&self, name: &str) {
+    pub(crate) async fn empty_repository(&self, name: &str) {
         self.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": name})).await;
     }
 
-    /// It has asked the forge twice more for what is new: what was there before has been seen.
-    pub async fn has_looked(&self) {
+    /// It has asked the forge twice more for what is new: what the first of them brought has been read and decided.
+    pub(crate) async fn has_looked(&self) {
         let since = self
             .forge
             .ask("GET", "log", &json!({}))
@@ -232,20 +233,24 @@ impl House {
             patience().as_millis()
         );
         self.forge.ask("GET", &path, &json!({})).await;
-        let path = format!(
-            "wait?for=request&path=/issues/comments&count=2&since={since}&timeout_ms={}",
-            patience().as_millis()
-        );
-        self.forge.ask("GET", &path, &json!({})).await;
     }
 
-    pub async fn page(&self, path: &str) -> Text {
+    pub(crate) async fn page(&self, path: &str) -> Text {
         let answer = self.forge.client.get(format!("{}{path}", self.web)).send().await.expect("the dashboard answers");
         Text(answer.text().await.unwrap())
     }
 
+    /// Waits until a page has these words.
+    pub(crate) async fn page_comes_to_say(&self, path: &str, words: &str) {
+        eventually(&format!("{path} to say `{words}`"), || async {
+            let page = self.page(path).await.0;
+            if page.contains(words) { Ok(()) } else { Err(page) }
+        })
+        .await;
+    }
+
     /// All runs, newest first, as the command line tells them.
-    pub async fn runs(&self) -> Vec<Value> {
+    pub(crate) async fn runs(&self) -> Vec<Value> {
         let text = self.command(&["runs", "list", "--json", "-n", "100"]).await;
         serde_json::from_str(&text).unwrap()
     }
@@ -260,7 +265,7 @@ impl House {
     }
 
     /// Waits until a run is so far: `queued or later`, `running` (or over already), or an outcome.
-    pub async fn run_is(&self, id: i64, state: &str) {
+    pub(crate) async fn run_is(&self, id: i64, state: &str) {
         eventually(&format!("run {id} to be {state}"), || async {
             let runs = self.runs().await;
             let Some(run) = runs.iter().find(|run| run["id"] == id) else { return Err("it is not there".into()) };
@@ -276,7 +281,7 @@ impl House {
     }
 
     /// Waits until something of a run stands on the Swarm.
-    pub async fn has_a_stack(&self) {
+    pub(crate) async fn has_a_stack(&self) {
         eventually("a container of the run", || async {
             let mark = self.number.mark();
             let running = tokio::task::spawn_blocking(move || docker::running(&mark)).await.unwrap();
@@ -286,7 +291,7 @@ impl House {
     }
 
     /// The generated secret, read where it belongs: in the app's container, or from what the app itself printed.
-    pub async fn secret_of_the_app(&self, name: &str) -> String {
+    pub(crate) async fn secret_of_the_app(&self, name: &str) -> String {
         let path = format!("/run/secrets/{name}");
         eventually("the app's secret", || async {
             let (mark, path) = (self.number.mark(), path.clone());
@@ -302,7 +307,7 @@ impl House {
     }
 
     /// Every place where a secret could have gone: files, pages, and all that the forge was told.
-    pub async fn everything_written_and_served(&self) -> Vec<(String, Vec<u8>)> {
+    pub(crate) async fn everything_written_and_served(&self) -> Vec<(String, Vec<u8>)> {
         let mut places = Vec::new();
         files(&self.path("state"), &mut places);
         places.push(("what cc-ci printed".into(), std::fs::read(self.path("cc-ci.txt")).unwrap()));
@@ -313,22 +318,22 @@ impl House {
         places
     }
 
-    pub async fn calls_of_abra(&self) -> Vec<Call> {
+    pub(crate) async fn calls_of_abra(&self) -> Vec<Call> {
         let text = std::fs::read_to_string(self.path("abra-calls.txt")).expect("the recording abra was called");
         text.split("\n--\n").filter(|call| !call.trim().is_empty()).map(Call::read).collect()
     }
 
-    pub async fn forge_goes_down(&self) {
+    pub(crate) async fn forge_goes_down(&self) {
         let fault = json!({"do": {"answer": {"status": 503}}});
         self.forge.ask("POST", "faults", &fault).await;
     }
 
-    pub async fn forge_is_back(&self) {
+    pub(crate) async fn forge_is_back(&self) {
         self.forge.ask("DELETE", "faults", &json!({})).await;
     }
 
     /// Nothing of this house is on the Swarm, and no workspace on the disk.
-    pub async fn is_empty(&self) {
+    pub(crate) async fn is_empty(&self) {
         let left = docker::objects(&self.number.mark());
         assert!(left.is_empty(), "left on the Swarm: {left:?}");
         let work = self.path("state/work");
@@ -366,28 +371,32 @@ fn files(dir: &Path, places: &mut Vec<(String, Vec<u8>)>) {
 }
 
 impl Forge {
-    async fn start(dir: &Path) -> Forge {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn start(dir: &Path) -> Forge {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let served = cc_ci::forge::dev::serve(listener, dir.to_owned(), stop.clone());
+        let (dir, stopped) = (dir.to_owned(), stop.clone());
         // A thread of its own, so that nothing a story does holds the forge up.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(served).unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                cc_ci::forge::dev::serve(listener, dir, stopped).await.unwrap();
+            });
         });
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(180)).build().unwrap();
         Forge { url, client, stop }
     }
 
     /// A call of `/_dev`, which has to go well.
-    pub async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         self.try_ask(method, path, body)
             .await
             .unwrap_or_else(|(status, said)| panic!("{method} /_dev/{path} {body}: {status} {said}"))
     }
 
-    pub async fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, String)> {
+    pub(crate) async fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, String)> {
         let request = self.client.request(method.parse().unwrap(), format!("{}/_dev/{path}", self.url));
         let request = if method == "GET" { request } else { request.json(body) };
         let answer = request.send().await.map_err(|error| (0, error.to_string()))?;
@@ -403,7 +412,7 @@ impl Forge {
 
 /// One call of abra, as the recording one wrote it down: its arguments, then its environment.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     arguments: Vec<String>,
     environment: Vec<String>,
 }
@@ -416,21 +425,21 @@ impl Call {
     }
 
     /// The sub-command, whatever flags stand between its words.
-    pub fn is(&self, command: &str) -> bool {
+    pub(crate) fn is(&self, command: &str) -> bool {
         let words: Vec<&str> =
             self.arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
         words.join(" ").starts_with(command) && !self.has("--help")
     }
 
-    pub fn has(&self, flag: &str) -> bool {
+    pub(crate) fn has(&self, flag: &str) -> bool {
         self.arguments.iter().any(|argument| argument == flag)
     }
 
-    pub fn env(&self, name: &str) -> Option<&str> {
+    pub(crate) fn env(&self, name: &str) -> Option<&str> {
         self.environment.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("{}\n{}", self.arguments.join("\n"), self.environment.join("\n"))
     }
 }

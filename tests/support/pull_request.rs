@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::house::{BOT, House};
-use super::patience::patience;
+use super::patience::{eventually, patience};
 use super::{MEMBER, ORGANISATION, Text};
 
-pub struct PullRequest<'a> {
+pub(crate) struct PullRequest<'a> {
     house: &'a House,
     repository: String,
     number: i64,
@@ -77,23 +77,23 @@ impl<'a> PullRequest<'a> {
         format!("repos/{ORGANISATION}/{}", self.repository)
     }
 
-    pub fn short_head(&self) -> String {
+    pub(crate) fn short_head(&self) -> String {
         self.head.lock().unwrap()[..8].to_owned()
     }
 
     /// Somebody writes a comment; its number.
-    pub async fn says(&self, who: &str, words: &str) -> i64 {
+    pub(crate) async fn says(&self, who: &str, words: &str) -> i64 {
         let path = format!("{}/issues/{}/comments", self.at(), self.number);
         let comment = self.house.forge.ask("POST", &path, &json!({"author": who, "body": words})).await;
         comment["id"].as_i64().unwrap()
     }
 
-    pub async fn edits(&self, _who: &str, comment: i64, words: &str) {
+    pub(crate) async fn edits(&self, _who: &str, comment: i64, words: &str) {
         self.house.forge.ask("PATCH", &format!("comments/{comment}"), &json!({"body": words})).await;
     }
 
     /// Another commit on the pull request's branch.
-    pub async fn pushes(&self, file: &str, content: &str) {
+    pub(crate) async fn pushes(&self, file: &str, content: &str) {
         let clone = self.house.path(&format!("clone-{}", self.repository));
         std::fs::write(clone.join(file), content).unwrap();
         for arguments in [
@@ -107,20 +107,20 @@ impl<'a> PullRequest<'a> {
         self.push(&clone, &format!("{ORGANISATION}/{}", self.repository), &["change"]);
     }
 
-    pub async fn closes(&self) {
+    pub(crate) async fn closes(&self) {
         self.house
             .forge
             .ask("PATCH", &format!("{}/pulls/{}", self.at(), self.number), &json!({"state": "closed"}))
             .await;
     }
 
-    pub async fn fork_disappears(&self) {
+    pub(crate) async fn fork_disappears(&self) {
         let owner = self.fork.as_deref().expect("a pull request from a fork");
         self.house.forge.ask("DELETE", &format!("repos/{owner}/{}", self.repository), &json!({})).await;
     }
 
     /// Waits for a comment of the bot with these words.
-    pub async fn hears(&self, words: &str) -> Text {
+    pub(crate) async fn hears(&self, words: &str) -> Text {
         let words = reqwest::Url::parse_with_params("http://x/", [("contains", words)]).unwrap();
         let path = format!(
             "wait?for=comment&repo={ORGANISATION}/{}&pr={}&by={BOT}&timeout_ms={}&{}",
@@ -137,7 +137,7 @@ impl<'a> PullRequest<'a> {
         }
     }
 
-    pub async fn status_is(&self, state: &str) {
+    pub(crate) async fn status_is(&self, state: &str) {
         let head = self.head.lock().unwrap().clone();
         let path = format!(
             "wait?for=status&repo={ORGANISATION}/{}&sha={head}&state={state}&timeout_ms={}",
@@ -147,13 +147,13 @@ impl<'a> PullRequest<'a> {
         self.house.forge.ask("GET", &path, &json!({})).await;
     }
 
-    pub async fn has_eyes_on(&self, comment: i64) {
+    pub(crate) async fn has_eyes_on(&self, comment: i64) {
         let path =
             format!("wait?for=reaction&comment={comment}&content=eyes&by={BOT}&timeout_ms={}", patience().as_millis());
         self.house.forge.ask("GET", &path, &json!({})).await;
     }
 
-    pub async fn comments_of_the_bot(&self) -> Vec<String> {
+    pub(crate) async fn comments_of_the_bot(&self) -> Vec<String> {
         let all =
             self.house.forge.ask("GET", &format!("{}/issues/{}/comments", self.at(), self.number), &json!({})).await;
         let of_bot = |comment: &&Value| comment["user"]["login"] == BOT;
@@ -163,5 +163,14 @@ impl<'a> PullRequest<'a> {
             .filter(of_bot)
             .map(|comment| comment["body"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// A verdict is posted before the comment it replaces goes, so that there is never none.
+    pub(crate) async fn has_one_comment_of_the_bot(&self) {
+        eventually("one comment for the head", || async {
+            let all = self.comments_of_the_bot().await;
+            if all.len() == 1 { Ok(()) } else { Err(format!("{all:#?}")) }
+        })
+        .await;
     }
 }

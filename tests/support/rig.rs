@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 
 use tokio::sync::OnceCell;
 
-pub const CC_CI: &str = env!("CARGO_BIN_EXE_cc-ci");
+pub(crate) const CC_CI: &str = env!("CARGO_BIN_EXE_cc-ci");
 
 /// Where the stories' proxy listens: not where a real one would.
-pub const HTTPS_PORT: u16 = 18443;
-pub const HTTP_PORT: u16 = 18080;
+pub(crate) const HTTPS_PORT: u16 = 27443;
+pub(crate) const HTTP_PORT: u16 = 27080;
 
 /// As many houses as stories may run side by side on one machine.
 const HOUSES: usize = 32;
@@ -19,21 +19,21 @@ static PROXY: OnceCell<Rig> = OnceCell::const_new();
 
 /// The proxy's certificate, for all houses.
 #[derive(Clone, Debug)]
-pub struct Rig {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    pub authority: PathBuf,
+pub(crate) struct Rig {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) authority: PathBuf,
 }
 
 /// A number nobody else on this machine has now.
 #[derive(Debug)]
-pub struct Number {
-    pub number: usize,
+pub(crate) struct Number {
+    pub(crate) number: usize,
     _lock: File,
 }
 
 impl Number {
-    pub fn take() -> Number {
+    pub(crate) fn take() -> Number {
         let dir = shared();
         for number in 0..HOUSES {
             let lock = File::create(dir.join(format!("house-{number}.lock"))).unwrap();
@@ -45,12 +45,12 @@ impl Number {
     }
 
     /// Apps of this house live under it.
-    pub fn domain(&self) -> String {
+    pub(crate) fn domain(&self) -> String {
         format!("h{}.ci.test", self.number)
     }
 
     /// What every object of this house has in its name.
-    pub fn mark(&self) -> String {
+    pub(crate) fn mark(&self) -> String {
         format!("_h{}_ci_test", self.number)
     }
 }
@@ -64,7 +64,7 @@ fn shared() -> PathBuf {
 }
 
 /// The Swarm and the proxy as `cc-ci reconcile` makes them; whoever comes first makes them for all.
-pub async fn up() -> Rig {
+pub(crate) async fn up() -> Rig {
     PROXY.get_or_init(|| async { tokio::task::spawn_blocking(make).await.unwrap() }).await.clone()
 }
 
@@ -110,7 +110,7 @@ fn make() -> Rig {
 }
 
 /// A command of ours that has to go well.
-pub fn cc_ci(arguments: &[&str]) -> String {
+pub(crate) fn cc_ci(arguments: &[&str]) -> String {
     let output = Command::new(CC_CI).args(arguments).stdin(Stdio::null()).output().unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
@@ -124,12 +124,12 @@ pub fn cc_ci(arguments: &[&str]) -> String {
     said(&output.stdout)
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// A file only its owner reads.
-pub fn write_secret(path: &Path, value: &str) {
+pub(crate) fn write_secret(path: &Path, value: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, value).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -3,7 +3,8 @@
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
 
 /// The tags that comments may bring along, letter by letter.
-const ALLOWED: [&str; 6] = ["<details>", "<details open>", "</details>", "<summary>", "</summary>", "<br>"];
+const ALLOWED: [&str; 8] =
+    ["<details>", "<details open>", "</details>", "<summary>", "</summary>", "<code>", "</code>", "<br>"];
 
 /// Safe to put into a page.
 pub(super) fn to_html(text: &str) -> String {

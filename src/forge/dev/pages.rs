@@ -258,7 +258,7 @@ fn comment(shapes: &Shapes<'_>, entry: &Entry) -> Markup {
     let edited = entry.updated != entry.created;
     let mut marks = reactions;
     if edited {
-        marks.push(format!("edited {}", shapes.time(entry.updated)));
+        marks.push(format!("edited {}", shapes.time(entry.updated).replace(['T', 'Z'], " ").trim()));
     }
     words(shapes, &entry.author, entry.created, id, &entry.body, &marks)
 }
@@ -271,23 +271,27 @@ fn words(
     body: &str,
     marks: &[String],
 ) -> Markup {
-    let time = shapes.time(at);
     html! {
         article id=[id] {
-            header { strong { (author) } " " time datetime=(time) { (time) } }
+            header { strong { (author) } " " (when(shapes, at)) }
             @if body.trim().is_empty() { p.quiet { "No words." } } @else { (PreEscaped(to_html(body))) }
             @if !marks.is_empty() { footer { @for mark in marks { span { (mark) } } } }
         }
     }
 }
 
+fn when(shapes: &Shapes<'_>, at: crate::clock::Time) -> Markup {
+    let time = shapes.time(at);
+    html! { time datetime=(time) { (time.replace(['T', 'Z'], " ").trim()) } }
+}
+
 fn face(reaction: &str) -> &str {
     match reaction {
-        "eyes" => "👀",
-        "+1" => "👍",
-        "-1" => "👎",
-        "heart" => "❤",
-        "rocket" => "🚀",
+        "eyes" => "👀 eyes of",
+        "+1" => "👍 from",
+        "-1" => "👎 from",
+        "heart" => "❤ from",
+        "rocket" => "🚀 from",
         other => other,
     }
 }
@@ -300,7 +304,7 @@ fn push(shapes: &Shapes<'_>, entry: &Entry) -> Markup {
         p.event {
             (entry.author)
             @if body["is_force_push"] == true { " replaced the branch by " } @else { " pushed " (plural(commits.len(), "commit")) ", up to " }
-            code { (last) } " " time { (shapes.time(entry.created)) }
+            code { (last) } " " (when(shapes, entry.created))
         }
     }
 }

@@ -160,8 +160,8 @@ struct Death {
 #[derive(Debug, Default)]
 struct Deaths {
     all: Vec<Death>,
-    /// Since when nothing of this slot lives and nothing is coming.
-    empty_since: Option<Instant>,
+    /// Since when nothing of this slot lives and nothing is coming, and after which task.
+    empty: Option<(Instant, String)>,
 }
 
 /// Keeps what must be remembered between two looks.
@@ -248,7 +248,7 @@ impl Judge {
 
     pub fn look(&mut self, services: &[Service], tasks: &[Task], now: Instant) -> Step {
         if services.is_empty() && now.duration_since(self.start) > GRACE {
-            return self.failed(String::new(), What::NothingDeployed, &[], Vec::new());
+            return failed(String::new(), What::NothingDeployed, &[], Vec::new());
         }
         let standings: Vec<Standing> = services.iter().map(|service| self.standing(service, tasks, now)).collect();
         self.open_gates(&standings, now);
@@ -256,7 +256,7 @@ impl Judge {
 
         for standing in &standings {
             if let Some((what, tasks)) = self.verdict_on(standing, now) {
-                return self.failed(standing.service.short().to_owned(), what, &standings, tasks);
+                return failed(standing.service.short().to_owned(), what, &standings, tasks);
             }
         }
         let all_up = !standings.is_empty() && standings.iter().all(|standing| standing.is_up);
@@ -280,16 +280,11 @@ impl Judge {
                 |standing: &Standing| standing.current.last().is_some_and(|task| task.state == TaskState::Preparing);
             let infra = late.is_some_and(pulls);
             let what = What::Deadline { after: self.limit, infra };
-            return self.failed(service, what, &standings, tasks.unwrap_or_default());
+            return failed(service, what, &standings, tasks.unwrap_or_default());
         }
         let moments = standings.iter().filter_map(|standing| standing.settled.err().flatten());
         let gate = Some(self.start + GATE).filter(|gate| *gate > now);
         Step::Wait { until: moments.chain([deadline]).chain(gate).filter(|moment| *moment > now).min() }
-    }
-
-    fn failed(&self, service: String, what: What, standings: &[Standing], tasks: Vec<String>) -> Step {
-        let services = standings.iter().map(|standing| standing.words.clone()).collect();
-        Step::Failed(Box::new(Failure { service, what, last_lines: Vec::new(), services, tasks }))
     }
 
     fn is_checked(&self, service: &Service) -> bool {
@@ -407,9 +402,11 @@ impl Judge {
     /// A slot whose tasks are all over, with none to come, was given up by Swarm.
     fn note_emptiness(&mut self, service: &Service, slot: &Slot, tasks: &[&Task], done: bool, now: Instant) {
         let over = |task: &&Task| task.state.is_over() && task.desired.is_over();
-        let empty = !done && tasks.iter().all(over);
+        let last = tasks.last().filter(|_| !done && tasks.iter().all(over)).map(|task| &task.id);
         let deaths = self.deaths.entry((service.name.clone(), slot.clone())).or_default();
-        deaths.empty_since = if empty { deaths.empty_since.or(Some(now)) } else { None };
+        // One that came and went between two looks shows that others do come.
+        let known = deaths.empty.take().filter(|(_, after)| Some(after) == last);
+        deaths.empty = known.or_else(|| last.map(|last| (now, last.clone())));
     }
 
     /// Whether there is anything left to wait for, once the tasks are up.
@@ -482,7 +479,7 @@ impl Judge {
             {
                 return Some((What::Rejected { error: error.clone(), infra: true }, tasks()));
             }
-            let given_up = deaths.empty_since.is_some_and(|since| now.duration_since(since) >= GRACE);
+            let given_up = deaths.empty.as_ref().is_some_and(|(since, _)| now.duration_since(*since) >= GRACE);
             if given_up || gate.is_some_and(|gate| gate.counted(&deaths.all) >= DEATHS) {
                 return Some((last.cause.what(deaths.all.len(), given_up), tasks()));
             }
@@ -559,6 +556,11 @@ impl Judge {
             }
         }
     }
+}
+
+fn failed(service: String, what: What, standings: &[Standing], tasks: Vec<String>) -> Step {
+    let services = standings.iter().map(|standing| standing.words.clone()).collect();
+    Step::Failed(Box::new(Failure { service, what, last_lines: Vec::new(), services, tasks }))
 }
 
 impl Gate {

@@ -1,0 +1,6 @@
+//! Looks at an app as its users do: from outside, through the proxy.
+
+pub mod http;
+pub mod tls;
+
+pub use http::{Answer, NoAnswer, Patience, Prober, Seen};

@@ -1,0 +1,122 @@
+//! Brings the machine to the state it should have, whatever is found: look, change what differs, and change nothing when
+//! nothing does. systemd's oneshots call it at start, a timer calls it again and again, and so does the demo; two of them at
+//! once wait for each other.
+
+pub mod certificate;
+mod proxy;
+mod swarm;
+
+use std::path::PathBuf;
+
+use crate::abra::driver::{Failed, Unfit};
+use crate::config::Config;
+use crate::git::GitError;
+use crate::probe::tls::CaFileError;
+use crate::swarm::converge::NotConverged;
+use crate::swarm::pull::PullError;
+use crate::swarm::sweep::NotGone;
+use crate::swarm::{Swarm, SwarmFault};
+
+use self::certificate::CertificateError;
+
+/// What stands in the way, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Docker(#[from] SwarmFault),
+    #[error("this machine's Swarm is locked; unlock it with `docker swarm unlock`")]
+    Locked,
+    #[error(
+        "this machine is still joining a Swarm; wait for its manager, or leave with `docker swarm leave --force` and run this again"
+    )]
+    Pending,
+    #[error(
+        "this machine's Swarm is in error ({0}); see `journalctl -u docker`, or leave it with `docker swarm leave --force` and run this again"
+    )]
+    Errored(String),
+    #[error(
+        "this machine is a worker in a Swarm of others; cc-ci needs a manager: `docker node promote` it there, or leave with `docker swarm leave` and run this again"
+    )]
+    Worker,
+    #[error(
+        "Docker runs with live-restore, which a Swarm does not allow; set it to false in Docker's configuration and restart Docker"
+    )]
+    LiveRestore,
+    #[error(
+        "the network {name} is there with the driver {driver} and scope {scope}, and apps need an attachable overlay; remove it with `docker network rm {name}` and run this again"
+    )]
+    WrongNetwork { name: String, driver: String, scope: String },
+    #[error(
+        "the overlay network {0} is not attachable; remove it with `docker network rm {0}`, when nothing uses it, and run this again"
+    )]
+    NotAttachable(String),
+    #[error("the network {0} is not there; `cc-ci reconcile swarm` makes it")]
+    NoNetwork(String),
+    #[error("`proxy.certificate_file` and `proxy.key_file` are not set; the proxy needs the wildcard pair for *.{0}")]
+    NoCertificate(String),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(
+        "the proxy's stack {0} would have names that Swarm does not take (more than 64 characters); set `proxy.domain` to a shorter one"
+    )]
+    TooLong(String),
+    #[error("`proxy.domain` is {0}")]
+    Domain(#[from] crate::model::NotA),
+    #[error(transparent)]
+    Image(#[from] PullError),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("the proxy could not be deployed: {0}")]
+    Abra(#[from] Failed),
+    #[error("the proxy did not come up: {failed}{}", lines(.failed))]
+    NotUp { failed: NotConverged },
+    #[error("the proxy runs, but {0}")]
+    NotAnswering(String),
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
+    #[error("the proxy could not be removed: {0}")]
+    NotGone(#[from] NotGone),
+    #[error("the proxy's recipe could not be written: {0}")]
+    Recipe(#[from] GitError),
+    #[error("{path}: {source}", path = path.display())]
+    File { path: PathBuf, source: std::io::Error },
+}
+
+/// The last lines, since whoever reads this has no log of a run to look into.
+fn lines(failed: &NotConverged) -> String {
+    let NotConverged::Failed(failure) = failed else { return String::new() };
+    let from = failure.last_lines.len().saturating_sub(5);
+    failure.last_lines[from..].iter().fold(String::new(), |lines, line| lines + "\n    " + line)
+}
+
+/// This machine is the manager of a Swarm, and the network between proxy and apps is there. Says what it found or did.
+pub async fn swarm(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let docker = Swarm::connect(&config.runner.docker).await?;
+    swarm::reconcile(&docker, &config.proxy.network).await
+}
+
+/// Traefik stands in front of the apps with the wildcard certificate of the configuration.
+pub async fn proxy(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let _alone = alone(config).await?;
+    proxy::reconcile(config).await
+}
+
+/// Takes the proxy away with all that belongs to it.
+pub async fn remove_proxy(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let _alone = alone(config).await?;
+    proxy::remove(config).await
+}
+
+/// Until it is dropped, nobody else reconciles out of this state directory.
+async fn alone(config: &Config) -> Result<std::fs::File, ReconcileError> {
+    let dir = proxy::host_dir(config);
+    let path = dir.join("lock");
+    let locked = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&dir)?;
+        let file = std::fs::File::create(dir.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    });
+    let locked = locked.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    locked.map_err(|source| ReconcileError::File { path, source })
+}
