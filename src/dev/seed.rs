@@ -50,14 +50,6 @@ pub enum SeedError {
     Log(#[from] std::io::Error),
 }
 
-/// Writes a history that ends now into a state directory, with logs of its newest thousand runs.
-pub async fn into_dir(dir: &Path, runs: usize, checks: Option<usize>) -> Result<RunId, SeedError> {
-    std::fs::create_dir_all(dir)?;
-    let store = Store::open(&dir.join("cc-ci.db"))?;
-    let logs = Some((dir.join("logs"), 1000));
-    seed(&store, &Seed { runs, checks, until: Clock::system().now(), open: true, logs }).await
-}
-
 /// Writes the history; gives the number of the newest run.
 pub async fn seed(store: &Store, what: &Seed) -> Result<RunId, SeedError> {
     if store.read(crate::store::pages::newest).await? > 0 {

@@ -315,7 +315,7 @@ pub(crate) mod tests {
         let other = Store::open(store.path()).unwrap();
         let watching = store.clone();
         let watch = tokio::spawn(async move {
-            watching.watch_other_process(Duration::from_millis(5), CancellationToken::new()).await
+            watching.watch_other_process(Duration::from_millis(5), CancellationToken::new()).await;
         });
         let mut changes = store.changes();
         let mut heard = false;

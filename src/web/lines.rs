@@ -168,6 +168,8 @@ fn one(line: &Line) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -179,7 +181,11 @@ mod tests {
     }
 
     fn log(lines: usize) -> String {
-        (0..lines).map(|line| format!("2026-01-02T03:04:05.678Z install out line {line}\n")).collect()
+        let mut log = String::new();
+        for line in 0..lines {
+            let _ = writeln!(log, "2026-01-02T03:04:05.678Z install out line {line}");
+        }
+        log
     }
 
     #[test]
