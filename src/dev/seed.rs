@@ -51,30 +51,30 @@ pub enum SeedError {
 }
 
 /// Writes the history; gives the number of the newest run.
-pub async fn seed(store: &Store, seed: &Seed) -> Result<RunId, SeedError> {
+pub async fn seed(store: &Store, what: &Seed) -> Result<RunId, SeedError> {
     if store.read(crate::store::pages::newest).await? > 0 {
         return Err(SeedError::NotEmpty);
     }
-    let mut story = Story::new(seed);
-    let at = story.at;
+    let mut so_far = Story::new(what);
+    let at = so_far.at;
     store.write("took no repositories", move |tx| know_repositories(tx, at)).await?;
-    let mut left = seed.runs;
+    let mut left = what.runs;
     while left > 0 {
         let count = left.min(AT_ONCE);
         left -= count;
-        let with_logs = seed.logs.as_ref().map_or(0, |(_, newest)| newest.saturating_sub(left).min(count));
-        let (told, logs) = story.go_on(store, count, with_logs).await?;
-        story = told;
-        if let Some((dir, _)) = &seed.logs {
+        let with_logs = what.logs.as_ref().map_or(0, |(_, newest)| newest.saturating_sub(left).min(count));
+        let (further, logs) = so_far.go_on(store, count, with_logs).await?;
+        so_far = further;
+        if let Some((dir, _)) = &what.logs {
             for told in logs {
                 write_log(dir, told, true).await?;
             }
         }
     }
-    if seed.open {
-        let until = seed.until;
-        let running = store.write("took no open runs", move |tx| story.leave_open(tx, until)).await?;
-        if let Some((dir, _)) = &seed.logs {
+    if what.open {
+        let until = what.until;
+        let running = store.write("took no open runs", move |tx| so_far.leave_open(tx, until)).await?;
+        if let Some((dir, _)) = &what.logs {
             write_log(dir, running, false).await?;
         }
     }
@@ -152,36 +152,35 @@ struct Story {
 }
 
 impl Story {
-    fn new(seed: &Seed) -> Story {
-        let left = u32::try_from(seed.runs).unwrap_or(u32::MAX);
+    fn new(what: &Seed) -> Story {
+        let left = u32::try_from(what.runs).unwrap_or(u32::MAX);
         let span = Duration::from_secs(3000) * left;
         Story {
             dice: Dice(7),
-            at: seed.until.minus(span),
-            until: seed.until.minus(Duration::from_secs(1200)),
+            at: what.until.minus(span),
+            until: what.until.minus(Duration::from_secs(1200)),
             left,
             comment: 1000,
-            checks: seed.checks,
+            checks: what.checks,
             prs: ABOUT.iter().map(|about| about.first_pr).collect(),
             fault: vec![false; ABOUT.len()],
         }
     }
 
-    async fn go_on(self, store: &Store, count: usize, with_logs: usize) -> Result<(Story, Vec<Told>), StoreError> {
-        let mut story = self;
+    async fn go_on(mut self, store: &Store, count: usize, with_logs: usize) -> Result<(Story, Vec<Told>), StoreError> {
         store
             .write("took no history", move |tx| {
                 let mut logs = Vec::new();
                 for number in 0..count {
-                    let told = story.one_run(tx)?;
+                    let run = self.one_run(tx)?;
                     if number + with_logs >= count {
-                        logs.push(told);
+                        logs.push(run);
                     }
-                    if story.dice.below(12) == 0 {
-                        story.one_refusal(tx)?;
+                    if self.dice.below(12) == 0 {
+                        self.one_refusal(tx)?;
                     }
                 }
-                Ok((story, logs))
+                Ok((self, logs))
             })
             .await
     }
@@ -285,28 +284,24 @@ impl Story {
                 runs::set_base(tx, run, about.base)?;
             }
             let waited = if name == StageName::Upgrade { Duration::from_secs(5) } else { Duration::ZERO };
-            match broke {
-                Some(fault) => {
-                    stages::finish(tx, run, name, fault.state, Some(fault.reason), waited, at)?;
-                    verdict = Some((fault.outcome, fault));
-                }
-                None => stages::finish(tx, run, name, StageState::Passed, None, waited, at)?,
+            if let Some(fault) = broke {
+                stages::finish(tx, run, name, fault.state, Some(fault.reason), waited, at)?;
+                verdict = Some((fault.outcome, fault));
+            } else {
+                stages::finish(tx, run, name, StageState::Passed, None, waited, at)?;
             }
         }
-        match verdict {
-            Some((outcome, fault)) => {
-                if outcome == Outcome::Failed {
-                    let level = i64::from(fault.stage > StageName::Install);
-                    runs::set_level(tx, run, level, &format!("{} failed", fault.stage))?;
-                }
-                runs::finish(tx, run, outcome, fault.verdict, at)?;
+        if let Some((outcome, fault)) = verdict {
+            if outcome == Outcome::Failed {
+                let level = i64::from(fault.stage > StageName::Install);
+                runs::set_level(tx, run, level, &format!("{} failed", fault.stage))?;
             }
-            None => {
-                runs::set_level(tx, run, about.level, about.level_reason)?;
-                runs::finish(tx, run, Outcome::Passed, "", at)?;
-                if self.dice.below(3) == 0 {
-                    self.prs[recipe] += 1 + i64::try_from(self.dice.below(3)).unwrap_or(0);
-                }
+            runs::finish(tx, run, outcome, fault.verdict, at)?;
+        } else {
+            runs::set_level(tx, run, about.level, about.level_reason)?;
+            runs::finish(tx, run, Outcome::Passed, "", at)?;
+            if self.dice.below(3) == 0 {
+                self.prs[recipe] += 1 + i64::try_from(self.dice.below(3)).unwrap_or(0);
             }
         }
         self.at = at;

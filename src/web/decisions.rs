@@ -38,7 +38,7 @@ pub(super) async fn load(site: &Site, before: Option<(Time, CommentId)>) -> Resu
 }
 
 pub(super) fn view(decisions: &Decisions) -> Markup {
-    let mut day = String::new();
+    let days: Vec<String> = decisions.rows.iter().map(|row| row.decided_at.format("%A, %-d %B %Y")).collect();
     let body = html! {
         h1 { "Decisions" }
         p.lead { "Every comment that asked for something, and what came of it." }
@@ -52,10 +52,8 @@ pub(super) fn view(decisions: &Decisions) -> Markup {
             }
         } @else {
             div.decisions {
-                @for decision in &decisions.rows {
-                    @let its_day = decision.decided_at.format("%A, %-d %B %Y");
-                    @if its_day != day { h2 { (its_day) } }
-                    @let _day = { day = its_day; };
+                @for (number, decision) in decisions.rows.iter().enumerate() {
+                    @if number == 0 || days[number] != days[number - 1] { h2 { (days[number]) } }
                     (row(decisions, decision))
                 }
             }

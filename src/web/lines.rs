@@ -108,9 +108,10 @@ impl Window {
                 start = 0;
             }
         }
-        let lines = bytes[start..].iter().filter(|&&byte| byte == b'\n').count();
-        for _ in MOST_LINES..lines {
-            start += bytes[start..].iter().position(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        // The end of the line before the first one that still counts.
+        let mut ends = bytes[start..].iter().enumerate().rev().filter(|&(_, &byte)| byte == b'\n');
+        if let Some((before, _)) = ends.nth(MOST_LINES) {
+            start += before + 1;
         }
         let text = String::from_utf8_lossy(&bytes[start..]).into_owned();
         Ok(Window { text, from: from + start as u64, to: from + bytes.len() as u64, len })
@@ -141,12 +142,16 @@ impl Window {
 /// The lines, under a heading wherever the stage changes.
 pub(super) fn view(window: &Window) -> Markup {
     let mut stage = "";
+    let lines = window.lines().map(|line| {
+        let changed = !line.stage.is_empty() && line.stage != stage;
+        if changed {
+            stage = line.stage;
+        }
+        (changed, line)
+    });
     html! {
-        @for line in window.lines() {
-            @if line.stage != stage && !line.stage.is_empty() {
-                @let _heading = { stage = line.stage; };
-                h3 { (line.stage) }
-            }
+        @for (changed, line) in lines {
+            @if changed { h3 { (line.stage) } }
             (one(&line))
         }
     }
@@ -163,6 +168,8 @@ fn one(line: &Line) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -174,7 +181,11 @@ mod tests {
     }
 
     fn log(lines: usize) -> String {
-        (0..lines).map(|line| format!("2026-01-02T03:04:05.678Z install out line {line}\n")).collect()
+        let mut log = String::new();
+        for line in 0..lines {
+            let _ = writeln!(log, "2026-01-02T03:04:05.678Z install out line {line}");
+        }
+        log
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Response, StatusCode};
 use futures_util::stream;
+use tokio::sync::Semaphore;
 
 use super::answer::Wrong;
 use super::lines;
@@ -108,10 +109,14 @@ fn pieces(log: LogReader, from: u64, to: u64) -> Body {
     }))
 }
 
+/// Files read at a time: each takes some hundred kilobytes while it is unpacked.
+static READERS: Semaphore = Semaphore::const_new(4);
+
 /// Files are read on threads that may wait.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
+    let _seat = READERS.acquire().await.map_err(std::io::Error::other)?;
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 

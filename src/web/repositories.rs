@@ -67,8 +67,11 @@ pub(super) fn view(repositories: &Repositories) -> Markup {
 }
 
 fn title(repositories: &Repositories, repository: &Repository) -> Markup {
-    match links::repository(repositories.forge.as_deref(), &repository.repo) {
-        Some(page) => html! { a href=(page) rel="noreferrer" { (repository.repo.name) } },
-        None => html! { (repository.repo.name) },
+    html! {
+        @if let Some(page) = links::repository(repositories.forge.as_deref(), &repository.repo) {
+            a href=(page) rel="noreferrer" { (repository.repo.name) }
+        } @else {
+            (repository.repo.name)
+        }
     }
 }

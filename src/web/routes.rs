@@ -78,18 +78,25 @@ struct RunsAsked {
 async fn show_runs(State(site): At, uri: Uri) -> Shown {
     let Query(asked) = query::<RunsAsked>(&uri)?;
     let asked = runs::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
-    let page = site.page(&uri, asked.address(), Topic::Runs, async {
-        let list = runs::load(&site, asked.clone()).await?;
+    let address = asked.address();
+    let deep = asked.before.is_some();
+    let render = async {
+        let list = runs::load(&site, asked).await?;
         Ok(Fresh::page(runs::view(&list), list.now, list.newest()))
-    });
-    page.await.map(Shared)
+    };
+    // Of the pages behind the first there are as many as runs, and hardly any is asked for twice.
+    if deep {
+        Ok(Shared(Arc::new(render.await?.rendered)))
+    } else {
+        site.page(&uri, address, Topic::Runs, render).await.map(Shared)
+    }
 }
 
 async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
     let id = run_id(&site, &id).await?;
     let page = site.page(&uri, links::run(id), Topic::Run(id), async {
         let run = run::load(&site, id, true).await?;
-        Ok(Fresh::page(run::view(&run), run.now, run.newest()))
+        Ok(Fresh::page(run::view(&run), run.now, Some(run.newest())))
     });
     page.await.map(Shared)
 }
@@ -98,7 +105,7 @@ async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Show
     let id = run_id(&site, &id).await?;
     let page = site.page(&uri, format!("/runs/{id}/now"), Topic::Run(id), async {
         let run = run::load(&site, id, false).await?;
-        Ok(Fresh::page(run::now(&run), run.now, run.newest()))
+        Ok(Fresh::page(run::now(&run), run.now, Some(run.newest())))
     });
     page.await.map(Shared)
 }

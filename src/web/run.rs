@@ -95,8 +95,8 @@ impl Page {
         format!("{}{pr} {}", self.run.recipe, self.standing().word)
     }
 
-    pub(super) fn newest(&self) -> Option<Time> {
-        Some(self.run.finished_at.unwrap_or(self.now))
+    pub(super) fn newest(&self) -> Time {
+        self.run.finished_at.unwrap_or(self.now)
     }
 }
 

@@ -89,14 +89,17 @@ pub(super) fn ago(now: Time, then: Time) -> String {
     }
 }
 
+const MOMENT: &str = "%Y-%m-%d %H:%M:%S";
+
 /// The moment for people, whole: `2026-01-02 03:04:05 UTC`.
 pub(super) fn absolute(at: Time) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC")
+    format!("{} UTC", at.format(MOMENT))
 }
 
 /// A moment as its age, the moment itself in the title.
 pub(super) fn when(now: Time, at: Time) -> Markup {
-    html! { time datetime=(at.rfc3339_seconds()) title=(absolute(at)) { (ago(now, at)) } }
+    let moment = at.format(MOMENT);
+    html! { time datetime={ (moment) "Z" } title={ (moment) " UTC" } { (ago(now, at)) } }
 }
 
 /// A measured span: `0.4 s`, `1:12`, `1:02:03`.

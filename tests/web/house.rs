@@ -11,7 +11,7 @@ use cc_ci::logs::{self, Log};
 use cc_ci::model::{Outcome, RunId, StageName, StageState};
 use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
-use cc_ci::store::{Store, heartbeats, runs, stages};
+use cc_ci::store::{Store, heartbeats, pages, runs, stages};
 use cc_ci::web::{self, Web};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -214,18 +214,20 @@ impl Events {
 
 /// A server that goes on: the open run writes its log and goes from stage to stage, over and over.
 pub(crate) async fn look(address: &str) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("cc-ci.db")).unwrap();
-    let (clock, alarms, logs_dir) = (Clock::system(), Alarms::default(), dir.path().join("logs"));
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = std::env::var_os("CC_CI_LOOK_DIR").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    std::fs::create_dir_all(&dir).unwrap();
+    let store = Store::open(&dir.join("cc-ci.db")).unwrap();
+    let (clock, alarms, logs_dir) = (Clock::system(), Alarms::default(), dir.join("logs"));
     let count = std::env::var("CC_CI_LOOK_RUNS").ok().and_then(|count| count.parse().ok()).unwrap_or(600);
     let what =
-        Seed { runs: count, checks: None, until: clock.now(), open: count > 0, logs: Some((logs_dir.clone(), 200)) };
-    if count > 0 {
+        Seed { runs: count, checks: None, until: clock.now(), open: count > 0, logs: Some((logs_dir.clone(), 1000)) };
+    if count > 0 && store.read(pages::newest).await.unwrap() == 0 {
         seed::seed(&store, &what).await.unwrap();
     }
     let listener = TcpListener::bind(address).await.unwrap();
     let web = web(&store, &clock, &alarms, &logs_dir, &format!("http://{address}"));
-    println!("look at http://{address}/ ({})", dir.path().display());
+    println!("look at http://{address}/ ({})", dir.display());
     let server = tokio::spawn(web::serve(listener, web, CancellationToken::new()));
     let mut beat = heartbeats::Heartbeat {
         pid: 1,

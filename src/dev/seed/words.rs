@@ -45,7 +45,7 @@ const fn recipe(
     level: (i64, &'static str),
 ) -> Recipe {
     let (version, base) = versions;
-    let first_pr = 11 + (heavy as i64 * 7) % 60;
+    let first_pr = 11 + (heavy.cast_signed() * 7) % 60;
     Recipe {
         name,
         version,
