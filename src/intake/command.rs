@@ -139,11 +139,10 @@ pub fn help() -> String {
 |---|---|
 | `!testme` | the head of this pull request is deployed and tested: everything that applies |
 | `!testme install` | only the installation |
-| `!testme checks` | the installation and the recipe's own checks |
-| `!testme backup` | backup and restore, with what they need |
-| `!testme upgrade` | the upgrade from what is published, with what it needs |
-| `!testme upgrade from=VERSION` | the same, from that version |
-| `!testme again` | a new test though this head passed already; `!testme upgrade again` works too |
+| `!testme checks` | not built yet: the recipe's own checks |
+| `!testme backup` | not built yet: backup and restore |
+| `!testme upgrade` | not built yet: the upgrade from what is published |
+| `!testme again` | a new test though this head passed already; `!testme install again` works too |
 | `!testme status` | says what waits, runs and ran here |
 | `!testme cancel` | ends what waits and runs here; what was deployed is removed |
 | `!testme help` | this text |
