@@ -1,7 +1,7 @@
 //! The pages. What is here only reads: the database through [`Store`], logs through [`crate::logs`]; it never touches Docker.
 //!
 //! A page is a plain struct, read in one look at the database, and a pure function that writes it as HTML. Rendered pages are
-//! kept in memory under their address and a stamp of what they show ([`cache`], [`news`]); a change makes the stamp older, so
+//! kept in memory under their address and a stamp of what they show (`cache`, `news`); a change makes the stamp older, so
 //! that nobody is shown what is over, and a thousand readers of one page cost one rendering.
 
 mod about;
