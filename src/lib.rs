@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod forge;
 pub mod model;
+pub mod sandbox;
 pub mod secrets;
 pub mod store;
 pub mod yaml;

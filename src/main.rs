@@ -3,5 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == "warden") {
+        return cc_ci::sandbox::warden_main(args.collect());
+    }
     ExitCode::SUCCESS
 }
