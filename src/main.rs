@@ -2,10 +2,14 @@
 
 use std::process::ExitCode;
 
+use cc_ci::{probe, sandbox, script};
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == "warden") {
-        return cc_ci::sandbox::warden_main(args.collect());
+    match args.next() {
+        Some(word) if word == "warden" => sandbox::warden_main(args.collect()),
+        Some(word) if word == script::child::WORD => script::child::main(args.collect()),
+        Some(word) if word == probe::browser::WORD => probe::browser::main(args.collect()),
+        _ => ExitCode::SUCCESS,
     }
-    ExitCode::SUCCESS
 }

@@ -1,0 +1,3 @@
+//! What an app looks like from outside.
+
+pub mod browser;
