@@ -12,7 +12,7 @@ use reqwest::Url;
 use serde_json::Value as Json;
 
 use super::tools::Ask;
-use super::value::{to_json, to_lua};
+use super::value::{as_list, to_json, to_lua};
 use super::vm::{Compiler, Files, Machine, module_path};
 use super::wire::{Problem, Registered};
 
@@ -139,7 +139,11 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
                     }
                 }
             }
-            other => problem(format!("the inputs of job `{name}` are a list, not a {}", kind_of(other)), shape),
+            other => {
+                problem(format!("the inputs of job `{name}` are a list, not a {}", kind_of(other)), shape);
+                // That it then needs nothing is said once.
+                needs.push("install".into());
+            }
         }
         let function = match arguments.get(2) {
             Some(Value::Function(function)) => Some(function.clone()),
@@ -236,6 +240,7 @@ fn core(machine: &Machine, outside: &Rc<dyn Outside>, hosts: &Rc<RefCell<Vec<Str
             out.log(&text).map_err(Error::external)
         })?,
     )?;
+    core.raw_set("list", lua.create_function(|lua, table: Table| as_list(lua, &table).map(|()| table))?)?;
     core.raw_set("base64", lua.create_function(|_, bytes: LuaString| Ok(STANDARD.encode(bytes.as_bytes())))?)?;
     core.raw_set(
         "unbase64",

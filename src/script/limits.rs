@@ -67,13 +67,13 @@ impl fmt::Display for Reached {
         match limit {
             Limit::Memory => write!(f, "it ran into the memory limit ({} MB for a script)", limits.memory >> 20),
             Limit::Instructions => {
-                write!(f, "it ran into the instruction limit ({} million for a job)", limits.instructions / 1_000_000)
+                write!(f, "it ran into the instruction limit ({} million)", limits.instructions / 1_000_000)
             }
-            Limit::Time => write!(f, "it ran into the time limit ({} s for a job)", limits.time.as_secs_f32()),
+            Limit::Time => write!(f, "it ran into the time limit ({} s)", limits.time.as_secs_f32()),
             Limit::Output => {
-                write!(f, "it ran into the output limit ({} kB of log lines for a job)", limits.output >> 10)
+                write!(f, "it ran into the output limit ({} kB of log lines)", limits.output >> 10)
             }
-            Limit::Calls => write!(f, "it ran into the limit of tool calls ({} for a job)", limits.calls),
+            Limit::Calls => write!(f, "it ran into the limit of tool calls ({})", limits.calls),
         }
     }
 }
@@ -81,7 +81,7 @@ impl fmt::Display for Reached {
 /// Counts what one machine uses.
 #[derive(Debug)]
 pub(super) struct Meter {
-    limits: Limits,
+    limits: Cell<Limits>,
     instructions: Cell<u64>,
     until: Cell<Instant>,
     output: Cell<usize>,
@@ -93,7 +93,7 @@ impl Meter {
     /// A meter that counts what `lua` does from now on.
     pub(super) fn attach(lua: &Lua, limits: Limits) -> mlua::Result<Rc<Meter>> {
         let meter = Rc::new(Meter {
-            limits,
+            limits: Cell::new(limits),
             instructions: Cell::new(0),
             until: Cell::new(Instant::now() + limits.time),
             output: Cell::new(0),
@@ -104,9 +104,10 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Begins to count anew.
+    /// Begins to count anew, with so much time.
     pub(super) fn begin(self: &Rc<Meter>, lua: &Lua, time: Duration) -> mlua::Result<()> {
         self.instructions.set(0);
+        self.limits.set(Limits { time, ..self.limits.get() });
         self.until.set(Instant::now() + time);
         self.output.set(0);
         self.calls.set(0);
@@ -115,7 +116,7 @@ impl Meter {
         lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEP), move |lua, _| {
             let used = meter.instructions.get() + u64::from(STEP);
             meter.instructions.set(used);
-            if used > meter.limits.instructions {
+            if used > meter.limits.get().instructions {
                 return Err(meter.reach(lua, Limit::Instructions));
             }
             if Instant::now() > meter.until.get() {
@@ -127,33 +128,33 @@ impl Meter {
 
     /// The limit that was reached, if one was.
     pub(super) fn reached(&self) -> Option<Reached> {
-        self.reached.get().map(|limit| Reached(limit, self.limits))
+        self.reached.get().map(|limit| Reached(limit, self.limits.get()))
     }
 
     /// Counts a log line.
     pub(super) fn output(&self, lua: &Lua, bytes: usize) -> mlua::Result<()> {
         let used = self.output.get().saturating_add(bytes + 1);
         self.output.set(used);
-        if used > self.limits.output { Err(self.reach(lua, Limit::Output)) } else { Ok(()) }
+        if used > self.limits.get().output { Err(self.reach(lua, Limit::Output)) } else { Ok(()) }
     }
 
     /// Counts a call of a tool.
     pub(super) fn call(&self, lua: &Lua) -> mlua::Result<()> {
         let used = self.calls.get() + 1;
         self.calls.set(used);
-        if used > self.limits.calls { Err(self.reach(lua, Limit::Calls)) } else { Ok(()) }
+        if used > self.limits.get().calls { Err(self.reach(lua, Limit::Calls)) } else { Ok(()) }
     }
 
     /// Notes that memory gave out: Lua's own error can be caught, and then nothing was reached.
     pub(super) fn out_of_memory(&self) -> Reached {
         self.reached.set(Some(Limit::Memory));
-        Reached(Limit::Memory, self.limits)
+        Reached(Limit::Memory, self.limits.get())
     }
 
     /// From here on there is nothing but this error.
     fn reach(&self, lua: &Lua, limit: Limit) -> mlua::Error {
         self.reached.set(Some(limit));
-        let text = Reached(limit, self.limits).to_string();
+        let text = Reached(limit, self.limits.get()).to_string();
         let error = mlua::Error::RuntimeError(text.clone());
         let hook = move |_: &Lua, _: &mlua::debug::Debug<'_>| Err(mlua::Error::RuntimeError(text.clone()));
         match lua.set_global_hook(HookTriggers::new().every_nth_instruction(1), hook) {

@@ -133,13 +133,13 @@ local function prepared(method, url, o)
   end
   if kind and not named["content-type"] then headers[#headers + 1] = { "content-type", kind } end
   if o.query then url = url .. (url:find("?", 1, true) and "&" or "?") .. form_text(o.query) end
-  return { tool = "http", method = method, url = url, headers = headers, body = body and core.base64(body) or null }
+  return { tool = "http", method = method, url = url, headers = core.list(headers), body = body and core.base64(body) or null }
 end
 
 local function with_cookies(asked, jar)
   local line = cookie_header(jar)
   if not line then return asked end
-  local copy, headers = {}, { table.unpack(asked.headers) }
+  local copy, headers = {}, core.list({ table.unpack(asked.headers) })
   for key, value in pairs(asked) do copy[key] = value end
   headers[#headers + 1] = { "cookie", line }
   copy.headers = headers
@@ -182,7 +182,7 @@ local function request(jar, method, url, o)
     if again or asked.method == "HEAD" then
       asked.url = next_url
     else
-      asked = { tool = "http", method = "GET", url = next_url, headers = {}, body = null }
+      asked = { tool = "http", method = "GET", url = next_url, headers = core.list({}), body = null }
     end
   end
   return false, ("%s %s: more than 10 redirects"):format(method, shortened(url, 200))

@@ -132,7 +132,9 @@ mod tests {
             fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
             fs::write(dir.path().join(path), path).unwrap();
         };
-        ["b.lua", "a.fnl", "lib/x.lua", "lib/deep/y.fnl", "notes.md", ".hidden.lua"].map(put);
+        for path in ["b.lua", "a.fnl", "lib/x.lua", "lib/deep/y.fnl", "notes.md", ".hidden.lua"] {
+            put(path);
+        }
         let scripts = read(dir.path(), "checks").unwrap();
         assert_eq!(scripts.iter().map(|script| &script.name).collect::<Vec<_>>(), ["checks/a.fnl", "checks/b.lua"]);
         assert_eq!(scripts[1].modules.keys().collect::<Vec<_>>(), ["lib/deep/y.fnl", "lib/x.lua"]);

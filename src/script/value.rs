@@ -34,7 +34,7 @@ fn walk(value: &LuaValue, list: &Table, deep: usize, room: &mut usize) -> Result
         LuaValue::Table(table) => {
             let deep = deep.checked_sub(1).ok_or_else(|| format!("it is nested more than {DEEPEST} deep"))?;
             if table.raw_len() > 0 || table.metatable().is_some_and(|metatable| metatable == *list) {
-                as_list(table, list, deep, room)
+                items_of(table, list, deep, room)
             } else {
                 as_map(table, list, deep, room)
             }
@@ -43,7 +43,7 @@ fn walk(value: &LuaValue, list: &Table, deep: usize, room: &mut usize) -> Result
     }
 }
 
-fn as_list(table: &Table, list: &Table, deep: usize, room: &mut usize) -> Result<Value, String> {
+fn items_of(table: &Table, list: &Table, deep: usize, room: &mut usize) -> Result<Value, String> {
     let length = table.raw_len();
     let mut items = Vec::new();
     for index in 1..=length {
@@ -92,7 +92,7 @@ pub(super) fn to_lua(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
                 let item = if item.is_null() { LuaValue::NULL } else { to_lua(lua, item)? };
                 table.raw_set(index + 1, item)?;
             }
-            table.set_metatable(Some(list_metatable(lua)?))?;
+            as_list(lua, &table)?;
             LuaValue::Table(table)
         }
         Value::Object(map) => {
@@ -103,6 +103,11 @@ pub(super) fn to_lua(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
             LuaValue::Table(table)
         }
     })
+}
+
+/// Marks a table as a list, though it may be empty.
+pub(super) fn as_list(lua: &Lua, table: &Table) -> mlua::Result<()> {
+    table.set_metatable(Some(list_metatable(lua)?))
 }
 
 fn list_metatable(lua: &Lua) -> mlua::Result<Table> {
