@@ -4,6 +4,8 @@ pub mod bell;
 pub mod clock;
 pub mod config;
 pub mod forge;
+pub mod git;
+pub mod logs;
 pub mod model;
 pub mod probe;
 pub mod sandbox;

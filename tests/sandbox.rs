@@ -231,20 +231,6 @@ async fn a_tree_dies_without_its_warden_too() {
 }
 
 #[tokio::test]
-async fn zz_speed() {
-    sandbox::warden_is_at(env!("CARGO_BIN_EXE_cc-ci"));
-    for group in [true, false] {
-        let began = Instant::now();
-        for _ in 0..50 {
-            let c = Command::new("/bin/true");
-            let c = if group { c } else { c.without_group() };
-            output(c).await;
-        }
-        println!("group {group}: {:?}", began.elapsed() / 50);
-    }
-}
-
-#[tokio::test]
 async fn many_at_once_do_not_disturb_each_other() {
     let runs = (0..20).map(|number| {
         tokio::spawn(async move {
@@ -277,6 +263,29 @@ async fn owner_for_killing() {
     .await;
 }
 
+#[tokio::test]
+async fn a_tree_within_a_tree_dies_with_it() {
+    for (test, group) in [(14, true), (15, false)] {
+        let (seconds, state) = (own_seconds(test), tempfile::tempdir().unwrap());
+        let command = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "owner_for_killing", "--nocapture"])
+            .env("SANDBOX_SECONDS", &seconds)
+            .env("SANDBOX_STATE", state.path());
+        let command = if group { command } else { command.env("SANDBOX_NO_GROUP", "1").without_group() };
+        assert_eq!(until_ready(command).await.unwrap().ended, Ended::Cancelled);
+        assert_eq!(sleepers(&seconds).len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_cancelled_before_it_begins_never_does() {
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let output = sandbox::output(&shell("echo begun").limit(Duration::MAX), &cancel, 100).await.unwrap();
+    assert_eq!((output.exit.ended, output.stdout.len()), (Ended::Cancelled, 0));
+    assert_eq!(self::output(shell("echo begun").limit(Duration::MAX).silence(Duration::MAX)).await.exit.code, Some(0));
+}
+
 /// Starts such a process and waits until its tree stands.
 #[expect(clippy::disallowed_methods, reason = "stands for the program itself, which nobody watches over")]
 fn owner(seconds: &str, state: &Path, group: bool) -> std::process::Child {
@@ -303,6 +312,8 @@ fn killing_us_with_9_kills_the_tree() {
         owner.kill().unwrap();
         owner.wait().unwrap();
         all_die(seen);
+        // The script's own last one may have begun after the count.
+        all_die(sleepers(&seconds));
         assert_eq!(sleepers(&seconds).len(), 0);
     }
 }

@@ -52,8 +52,13 @@ impl Group {
         fs::read_to_string(self.0.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
     }
 
-    /// Removes it when it is empty; says whether it is gone.
+    /// Removes it when it is empty, with groups that the tree made inside; says whether it is gone.
     pub(super) fn remove(&self) -> bool {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().filter_map(Result::ok) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !Group(entry.path()).remove() {
+                return false;
+            }
+        }
         match fs::remove_dir(&self.0) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,

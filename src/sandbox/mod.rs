@@ -44,6 +44,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const MARK: &str = "CC_CI_TREE";
 /// Stands in for this program as the warden, for tests that are not this program.
 const WARDEN_EXE: &str = "CC_CI_WARDEN_EXE";
+/// Is set for wardens. A program that has it and still wants to start something is no warden, and would start itself for
+/// ever: a test without [`warden_is_at`].
+const BE_WARDEN: &str = "CC_CI_WARDEN";
 
 /// What to start, and how long it may take.
 #[derive(Clone, Debug)]
@@ -215,6 +218,9 @@ pub async fn run(
     sink: &mut (dyn FnMut(Stream, &[u8]) + Send),
 ) -> Result<Exit, SpawnError> {
     let began = Instant::now();
+    if cancel.is_cancelled() {
+        return Ok(Exit { code: None, signal: None, ended: Ended::Cancelled, took: Duration::ZERO });
+    }
     let mut tree = Tree::start(command).await?;
     let mut out = Pipe::of(tree.child.stdout.take());
     let mut err = Pipe::of(tree.child.stderr.take());
@@ -223,10 +229,11 @@ pub async fn run(
     let mut patience = None;
 
     let verdict = loop {
+        let limit = after(began, command.limit);
         let deadline = match (patience, command.silence) {
             (Some(until), _) => until,
-            (None, Some(silence)) => (began + command.limit).min(said + silence),
-            (None, None) => began + command.limit,
+            (None, Some(silence)) => limit.min(after(said, silence)),
+            (None, None) => limit,
         };
         tokio::select! {
             Some(bytes) = out.read(), if out.is_open() => {
@@ -255,7 +262,7 @@ pub async fn run(
                 if ended.is_some() {
                     break None;
                 }
-                let silent = command.silence.is_some_and(|silence| said + silence <= deadline);
+                let silent = command.silence.is_some_and(|silence| after(said, silence) <= deadline);
                 ended = Some(if silent { Ended::Silence } else { Ended::Limit });
                 patience = Some(Instant::now() + WARDEN_PATIENCE);
                 tree.end();
@@ -294,6 +301,11 @@ pub async fn output(command: &Command, cancel: &CancellationToken, most: usize) 
     Ok(Output { exit, stdout, stderr, cut })
 }
 
+/// A moment far away stands for one that cannot be written.
+fn after(moment: Instant, span: Duration) -> Instant {
+    moment.checked_add(span).unwrap_or_else(|| moment + Duration::from_secs(1 << 30))
+}
+
 fn refused(command: &Command, errno: Option<i32>, reason: String) -> SpawnError {
     let program = command.program.to_string_lossy().into_owned();
     let missing_dir = command.cwd.as_deref().filter(|dir| !dir.is_dir());
@@ -326,7 +338,7 @@ impl Tree {
 
     fn start_now(command: Command) -> io::Result<Tree> {
         let mark = remains::fresh_mark();
-        let group = if command.group { Group::make(&mark) } else { None };
+        let group = if command.group { Group::make(remains::own_part(&mark)) } else { None };
         let started = Tree::start_in(command, mark, group.clone());
         if let (Err(_), Some(group)) = (&started, group) {
             group.remove();
@@ -336,6 +348,9 @@ impl Tree {
 
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts children")]
     fn start_in(command: Command, mark: String, group: Option<Group>) -> io::Result<Tree> {
+        if std::env::var_os(BE_WARDEN).is_some() {
+            return Err(io::Error::other("this program is not cc-ci; say where that is"));
+        }
         let (ours, theirs) = Pair::pair()?;
         ours.set_nonblocking(true)?;
         // By this name the program is found also when its file was replaced meanwhile.
@@ -346,6 +361,7 @@ impl Tree {
             .arg(Path::new(&command.program).file_name().unwrap_or_default())
             .env_clear()
             .env(MARK, &mark)
+            .env(BE_WARDEN, "1")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -442,13 +458,11 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
 
     /// The next piece; `None` at the end.
     async fn read(&mut self) -> Option<&[u8]> {
-        match self.source.as_mut()?.read(&mut self.buffer).await {
-            Ok(count @ 1..) => Some(&self.buffer[..count]),
-            Ok(0) | Err(_) => {
-                self.source = None;
-                None
-            }
+        if let Ok(count @ 1..) = self.source.as_mut()?.read(&mut self.buffer).await {
+            return Some(&self.buffer[..count]);
         }
+        self.source = None;
+        None
     }
 
     /// What is still in the pipe. Its end need not come: somebody outside of the tree may hold it.

@@ -22,6 +22,9 @@ pub struct Remains {
     pub left: usize,
 }
 
+/// Stands in a mark between that of the outer tree and that of the inner.
+const WITHIN: char = '/';
+
 static OWNER: OnceLock<String> = OnceLock::new();
 
 /// Ends what an earlier process with this state directory left running, and marks all children of this one as the
@@ -58,15 +61,29 @@ pub(super) fn kill_marked(group: Option<&Group>, mark: &str) -> usize {
     if let Some(group) = group {
         group.kill();
     }
-    let left = kill_until_none(&|| marked(&|found| found == mark));
+    let inside = format!("{mark}{WITHIN}");
+    let left = kill_until_none(&|| marked(&|found| found == mark || found.starts_with(&inside)));
     if let Some(group) = group {
         remove(group);
     }
     left
 }
 
-/// A mark that no other tree has or had.
+/// A mark that no other tree has or had. In a tree of another cc-ci, it begins with that one's.
 pub(super) fn fresh_mark() -> String {
+    let own = fresh_part();
+    match std::env::var(MARK) {
+        Ok(outer) => format!("{outer}{WITHIN}{own}"),
+        Err(_) => own,
+    }
+}
+
+/// The part of a mark that is this tree's alone.
+pub(super) fn own_part(mark: &str) -> &str {
+    mark.rsplit(WITHIN).next().unwrap_or(mark)
+}
+
+fn fresh_part() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let pid = std::process::id();
     let start = i32::try_from(pid).ok().and_then(Seen::look).map_or(0, |own| own.start);
@@ -136,6 +153,7 @@ mod tests {
         assert!(!is_abandoned(&mark));
         let own = Seen::look(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(is_abandoned(&format!("cc-ci.x.{}.{}.1", own.pid, own.start + 1)));
+        assert!(is_abandoned(&format!("cc-ci.x.{}.{}.1/{mark}", own.pid, own.start + 1)), "the outer one counts");
         assert!(!is_abandoned("cc-ci.x.not-a-number"));
         assert_ne!(fresh_mark(), mark);
     }

@@ -1,5 +1,9 @@
 //! Secrets are a type that cannot be printed, read from files and masked wherever text leaves the process.
 
+mod forms;
+mod needles;
+pub mod redact;
+
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
