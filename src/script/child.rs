@@ -206,10 +206,10 @@ fn problem_of(place: &Place, error: &str) -> Problem {
     };
     // Fennel shows the source line below its message, and ways out.
     let mut lines = message.lines();
-    let message = lines.next().unwrap_or_default().trim_start_matches("Compile error: ").to_owned();
-    let cures: Vec<_> =
-        lines.filter_map(|line| line.strip_prefix("* Try ")).map(|cure| cure.trim_end_matches('.')).collect();
-    let cure = if cures.is_empty() { String::new() } else { format!("try {}", cures.join(", or ")) };
+    let message = lines.next().unwrap_or_default();
+    let message = message.trim_start_matches("Compile error: ").trim_start_matches("Parse error: ").to_owned();
+    let cure = lines.find_map(|line| line.strip_prefix("* Try ")).and_then(|cures| cures.split(", or").next());
+    let cure = cure.map(|cure| format!("try {}", cure.trim_end_matches('.'))).unwrap_or_default();
     Problem { file, line, message, cure }
 }
 

@@ -21,12 +21,15 @@ use super::wire::{FROM_CHILD, FromChild, Outcome, Problem, Registered, TO_CHILD,
 use super::{JobResult, Moment, Script, Side, Verdict};
 use crate::sandbox::bubblewrap::{Bubblewrap, Cage, CageFault, Inside, NoCage, PROGRAM, PrivateDir, Software, argv};
 use crate::sandbox::frame::{receive, send};
+use crate::secrets::redact::Redactor;
 
 /// How long past its limit a child may take to say so itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest a child may live; the engine's own limits come first.
 const LIFE: Duration = Duration::from_secs(6 * 3600);
 const MOST_SCRIPTS: usize = 256;
+/// Characters of a message or a reason.
+const LONGEST_TEXT: usize = 4000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Where Fennel's compiler may lie, after what the environment and the build say.
 const FENNEL: [&str; 4] = [
@@ -90,8 +93,6 @@ pub enum Event<'a> {
     Ended(&'a JobResult),
 }
 
-/// Takes secrets out of a text.
-pub type Mask = Box<dyn Fn(&str) -> String + Send + Sync>;
 pub type Events<'a> = &'a mut (dyn FnMut(Event<'_>) + Send);
 
 /// The scripts of one side of one run, defined, and how far they are.
@@ -100,7 +101,7 @@ pub struct Host {
     side: Side,
     limits: Limits,
     scripts: Vec<Script>,
-    mask: Mask,
+    redactor: Redactor,
     cancel: CancellationToken,
     registered: Vec<Vec<Registered>>,
     graph: Graph,
@@ -117,7 +118,7 @@ impl Host {
         side: Side,
         scripts: Vec<Script>,
         limits: Limits,
-        mask: Mask,
+        redactor: Redactor,
         cancel: CancellationToken,
     ) -> Result<Host, NotDefined> {
         if let (None, Some(script)) = (&kit.fennel, scripts.iter().find(|script| script.is_fennel())) {
@@ -133,7 +134,7 @@ impl Host {
             side,
             limits,
             scripts,
-            mask,
+            redactor,
             cancel,
             registered: Vec::new(),
             graph: Graph::default(),
@@ -194,16 +195,15 @@ impl Host {
             let job = self.graph.jobs[number].clone();
             let result = match self.turn(&job) {
                 Turn::NotYet => continue,
-                Turn::Never(reason) => self.result(&job, Verdict::Skipped(reason), Duration::ZERO),
+                Turn::Never(reason) => self.settle(number, Verdict::Skipped(reason), Duration::ZERO),
                 Turn::Now(inputs) => {
                     let script = self.scripts[job.script].name.clone();
                     events(Event::Started { script: &script, job: &job.name });
                     let began = Instant::now();
                     let verdict = self.run(&job, moment, app, inputs, tools, events).await?;
-                    self.result(&job, verdict, began.elapsed())
+                    self.settle(number, verdict, began.elapsed())
                 }
             };
-            self.results[number] = Some(result.verdict.clone());
             events(Event::Ended(&result));
             results.push(result);
         }
@@ -226,8 +226,7 @@ impl Host {
                 Turn::Never(reason) => reason,
                 _ => "the run ended before its turn".into(),
             });
-            let result = self.result(&job, Verdict::Skipped(reason), Duration::ZERO);
-            self.results[number] = Some(result.verdict.clone());
+            let result = self.settle(number, Verdict::Skipped(reason), Duration::ZERO);
             events(Event::Ended(&result));
             results.push(result);
         }
@@ -256,13 +255,25 @@ impl Host {
         if waits { Turn::NotYet } else { Turn::Now(inputs) }
     }
 
-    fn result(&self, job: &Job, verdict: Verdict, took: Duration) -> JobResult {
-        JobResult { script: self.scripts[job.script].name.clone(), job: job.name.clone(), verdict, took }
+    /// Notes what came of a job, and gives it out without secrets. Its dependents get the output as it was.
+    fn settle(&mut self, number: usize, verdict: Verdict, took: Duration) -> JobResult {
+        let mask = |text: &str| clean(&self.redactor, text);
+        let shown = match &verdict {
+            Verdict::Passed(output) => Verdict::Passed(clean_json(&self.redactor, output.clone())),
+            Verdict::Skipped(reason) => Verdict::Skipped(mask(reason)),
+            Verdict::Infra(reason) => Verdict::Infra(mask(reason)),
+            Verdict::Failed { message, file, line } => {
+                Verdict::Failed { message: mask(message), file: mask(file), line: *line }
+            }
+        };
+        self.results[number] = Some(verdict);
+        let job = &self.graph.jobs[number];
+        JobResult { script: self.scripts[job.script].name.clone(), job: job.name.clone(), verdict: shown, took }
     }
 
     fn masked(&self, problem: Problem) -> Problem {
         let Problem { file, line, message, cure } = problem;
-        Problem { file: plain(&file), line, message: plain(&(self.mask)(&message)), cure: plain(&cure) }
+        Problem { file: clean(&self.redactor, &file), line, message: clean(&self.redactor, &message), cure }
     }
 
     /// A child with all scripts loaded.
@@ -321,7 +332,7 @@ impl Host {
             side: self.side,
             limits: self.limits,
             tools,
-            mask: &self.mask,
+            redactor: &self.redactor,
             script: &script,
             job: &job.name,
             events,
@@ -347,7 +358,7 @@ impl Host {
             Ok(Err(Broken::Fault(fault))) => return self.broken(fault),
         };
         if let Some((tool, fault)) = infra.into_iter().next() {
-            return Ok(Verdict::Infra((self.mask)(&format!("{tool}: {fault}"))));
+            return Ok(Verdict::Infra(format!("{tool}: {fault}")));
         }
         Ok(self.verdict(job, outcome))
     }
@@ -357,19 +368,18 @@ impl Host {
         match fault {
             NoScripts::Cage(CageFault::Cancelled) => Err(fault),
             _ if self.cancel.is_cancelled() => Err(NoScripts::Cage(CageFault::Cancelled)),
-            other => Ok(Verdict::Infra((self.mask)(&other.to_string()))),
+            other => Ok(Verdict::Infra(other.to_string())),
         }
     }
 
     fn verdict(&self, job: &Job, outcome: Outcome) -> Verdict {
         match outcome {
-            Outcome::Returned(output) => Verdict::Passed(masked_json(&self.mask, output)),
-            Outcome::Skipped(Some(reason)) => Verdict::Skipped(plain(&(self.mask)(&reason))),
+            Outcome::Returned(output) => Verdict::Passed(output),
+            Outcome::Skipped(Some(reason)) => Verdict::Skipped(reason),
             Outcome::Skipped(None) => {
                 Verdict::Skipped("it returned nothing; a job that passes returns something, such as `true`".into())
             }
             Outcome::Failed(text) => {
-                let text = plain(&(self.mask)(&text));
                 let directory = self.scripts[job.script].directory();
                 match placed(directory, &text) {
                     Some((file, line, message)) => Verdict::Failed { message: message.into(), file: file.into(), line },
@@ -391,17 +401,29 @@ enum Turn {
     Now(BTreeMap<String, Value>),
 }
 
-/// Text of a stranger without what a terminal or a page would take for an order, and not too long.
-fn plain(text: &str) -> String {
-    let kept = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().filter(kept).take(4000).collect()
+/// Text of a stranger without secrets, and without what a terminal or a page would take for an order. Masked before, since a
+/// secret may have line ends, and after, since what was taken out may have stood in the middle of one.
+fn clean_all(redactor: &Redactor, text: &str) -> String {
+    let plain: String = redactor.mask(text).chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    redactor.mask(&plain)
 }
 
-fn masked_json(mask: &Mask, value: Value) -> Value {
+/// The same, as long as somebody reads.
+fn clean(redactor: &Redactor, text: &str) -> String {
+    let clean = clean_all(redactor, text);
+    match clean.char_indices().nth(LONGEST_TEXT) {
+        Some((cut, _)) => format!("{}…", &clean[..cut]),
+        None => clean,
+    }
+}
+
+fn clean_json(redactor: &Redactor, value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(mask(&text)),
-        Value::Array(items) => items.into_iter().map(|item| masked_json(mask, item)).collect(),
-        Value::Object(map) => map.into_iter().map(|(key, item)| (mask(&key), masked_json(mask, item))).collect(),
+        Value::String(text) => Value::String(clean_all(redactor, &text)),
+        Value::Array(items) => items.into_iter().map(|item| clean_json(redactor, item)).collect(),
+        Value::Object(map) => {
+            map.into_iter().map(|(key, item)| (clean_all(redactor, &key), clean_json(redactor, item))).collect()
+        }
         other => other,
     }
 }
@@ -430,10 +452,10 @@ impl Child {
     /// What is behind an error of the socket: mostly the child's end.
     async fn why(&mut self, fault: io::Error) -> NoScripts {
         match fault.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::Other => NoScripts::Protocol(plain(&fault.to_string())),
+            io::ErrorKind::InvalidData | io::ErrorKind::Other => NoScripts::Protocol(brief(&fault.to_string())),
             _ => match timeout(GRACE, self.cage.ended()).await {
                 Ok(fault) => fault.into(),
-                Err(_) => NoScripts::Protocol(plain(&fault.to_string())),
+                Err(_) => NoScripts::Protocol(brief(&fault.to_string())),
             },
         }
     }
@@ -482,6 +504,11 @@ async fn tell(stream: &mut UnixStream, word: &ToChild) -> io::Result<()> {
     send(stream, TO_CHILD, word).await
 }
 
+/// A few words of a stranger, for an error of ours.
+fn brief(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
 fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.chars().take(300).collect::<String>())
 }
@@ -505,7 +532,7 @@ struct Call<'a> {
     side: Side,
     limits: Limits,
     tools: &'a mut dyn Tools,
-    mask: &'a Mask,
+    redactor: &'a Redactor,
     script: &'a str,
     job: &'a str,
     events: Events<'a>,
@@ -542,10 +569,8 @@ impl Call<'_> {
         if self.output > self.limits.output {
             return Err(Broken::Limit(Limit::Output));
         }
-        let masked = (self.mask)(text);
-        for line in masked.split('\n') {
-            let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-            (self.events)(Event::Line { script: self.script, job: self.job, text: &line });
+        for line in clean_all(self.redactor, text).split('\n') {
+            (self.events)(Event::Line { script: self.script, job: self.job, text: line });
         }
         Ok(())
     }
@@ -570,10 +595,10 @@ impl Call<'_> {
                 self.infra.remove(tool);
                 Ok(answer)
             }
-            Err(ToolError::Failed(text)) => Err((self.mask)(&text)),
+            Err(ToolError::Failed(text)) => Err(text),
             Err(ToolError::Infra(text)) => {
                 self.infra.insert(tool, text.clone());
-                Err((self.mask)(&text))
+                Err(text)
             }
         }
     }
@@ -587,7 +612,7 @@ impl Call<'_> {
     ) -> Result<Value, ToolError> {
         let url = self.app.resolve(url).map_err(ToolError::Failed)?;
         if method.is_empty() || method.len() > 20 || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(ToolError::Failed(format!("`{}` is no method", plain(&method))));
+            return Err(ToolError::Failed(format!("`{}` is no method", brief(&method))));
         }
         for (name, value) in &headers {
             check_header(name, value).map_err(ToolError::Failed)?;
@@ -609,7 +634,7 @@ impl Call<'_> {
     ) -> Result<Value, ToolError> {
         let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if service.is_empty() || service.len() > 63 || !service.chars().all(name) {
-            return Err(ToolError::Failed(format!("`{}` is no service of this recipe", plain(&service))));
+            return Err(ToolError::Failed(format!("`{}` is no service of this recipe", brief(&service))));
         }
         if command.is_empty() || command.iter().any(|word| word.contains('\0')) {
             return Err(ToolError::Failed("a command has at least one word, and no zero bytes".into()));
@@ -641,7 +666,10 @@ impl Call<'_> {
             let text = "scripts of a recipe's repository have no secrets; move the script to the appliance's side of the recipe";
             return Err(ToolError::Failed(text.into()));
         }
-        Ok(json!(self.tools.secret(name).await?.expose()))
+        let secret = self.tools.secret(name).await?;
+        // Whoever it comes from: what a script may say, it may print.
+        self.redactor.register(name, &secret);
+        Ok(json!(secret.expose()))
     }
 }
 
@@ -655,7 +683,7 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     const OURS: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(token) || value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Err(format!("`{}` cannot be sent as a header", plain(name)));
+        return Err(format!("`{}` cannot be sent as a header", brief(name)));
     }
     if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
         return Err(format!("the header `{name}` is set by cc-ci"));
@@ -666,6 +694,7 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Secret;
 
     #[test]
     fn headers_that_steer_the_connection_are_refused() {
@@ -679,7 +708,10 @@ mod tests {
 
     #[test]
     fn a_strangers_text_gives_no_orders() {
-        assert_eq!(plain("a\u{1b}[31mb\nc"), "a[31mb\nc");
-        assert_eq!(plain(&"x".repeat(9000)).len(), 4000);
+        let redactor = Redactor::new();
+        redactor.register("x", &Secret::new("hunter2-hunter2"));
+        assert_eq!(clean(&redactor, "a\u{1b}[31mb\nc"), "a[31mb\nc");
+        assert_eq!(clean(&redactor, "it is hunter2-\u{0}hunter2"), "it is [secret x]");
+        assert_eq!(clean(&redactor, &"ü".repeat(9000)).chars().count(), 4001);
     }
 }

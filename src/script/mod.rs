@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use graph::{Graph, Job, Need};
-pub use host::{Event, Events, Host, Kit, Mask, NoScripts, NotDefined};
+pub use host::{Event, Events, Host, Kit, NoScripts, NotDefined};
 pub use limits::Limits;
 pub use source::{Script, SourceError, read};
 pub use wire::Problem;

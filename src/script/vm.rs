@@ -59,7 +59,9 @@ impl Machine {
             return Failure::Limit(reached);
         }
         let root = root_of(error);
-        if matches!(root, Error::MemoryError(_)) || text_of(root).ends_with("not enough memory") {
+        if matches!(root, Error::MemoryError(_))
+            || text_of(root).lines().next().is_some_and(|line| line.ends_with("not enough memory"))
+        {
             return Failure::Limit(self.meter.out_of_memory());
         }
         Failure::Error(text_of(root))
@@ -146,7 +148,7 @@ local searchers, seen = fennel["macro-searchers"], {}
 for i = #searchers, 1, -1 do searchers[i] = nil end
 searchers[1] = function(name)
   local path, text = find(name)
-  if not path then return nil end
+  if not path then error("there is no module `" .. name .. "` in the script's folders", 0) end
   seen[#seen + 1] = name
   return function(...)
     return fennel.eval(text, {

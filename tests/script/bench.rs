@@ -30,7 +30,9 @@ async fn two_hundred_checks_run_in_one_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_after_the_first_starts_within_twenty_milliseconds() {
-    let Some(kit) = fennel_kit("bench::a_script_after_the_first_starts_within_twenty_milliseconds").await else { return };
+    let Some(kit) = fennel_kit("bench::a_script_after_the_first_starts_within_twenty_milliseconds").await else {
+        return;
+    };
     let script = |number: usize| {
         let text = "(local ci (require :cc-ci))\n(ci.job :page [:install] (fn [{: http}] (http.expect :/ {:contains :Notes})))\n\
                     (ci.job :again [:page] (fn [{: jobs}] {:status (. (jobs :page) :status)}))";
@@ -48,7 +50,10 @@ async fn a_script_after_the_first_starts_within_twenty_milliseconds() {
             took.push(began.elapsed());
         }
         let each = took[1].saturating_sub(took[0]) / 20;
-        println!("the first script, with Fennel's compiler: {:?}; each further one, with its two jobs: {each:?}", took[0]);
+        println!(
+            "the first script, with Fennel's compiler: {:?}; each further one, with its two jobs: {each:?}",
+            took[0]
+        );
         best = best.min(each);
     }
     assert!(best < Duration::from_millis(20), "{best:?}");

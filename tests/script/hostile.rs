@@ -38,7 +38,10 @@ async fn nothing_of_the_machine_can_be_read_started_or_reached() {
     .await;
     for (job, words) in [
         ("passwd", "checks/t.lua:2: attempt to index a nil value (global 'io')"),
-        ("module", "checks/t.lua:3: require: there is no module `/etc/passwd`; a script finds modules in folders of checks/ only"),
+        (
+            "module",
+            "checks/t.lua:3: require: there is no module `/etc/passwd`; a script finds modules in folders of checks/ only",
+        ),
         ("above", "there is no module `../../secret`"),
         ("shell", "attempt to call a nil value (field 'execute')"),
         ("fork", "attempt to index a nil value (global 'io')"),
@@ -115,7 +118,10 @@ async fn a_script_that_never_loads_is_named_and_the_others_are_judged_all_the_sa
     let scripts = vec![
         Script::new("checks/a.lua", "while true do end"),
         Script::new("checks/b.lua", "local t = {} while true do t[#t + 1] = ('x'):rep(10000) end"),
-        Script::new("checks/c.lua", "ci.job('x', {'install'}, function() end)\nci.job('x', {'install'}, function() end)"),
+        Script::new(
+            "checks/c.lua",
+            "ci.job('x', {'install'}, function() end)\nci.job('x', {'install'}, function() end)",
+        ),
         Script::new("checks/d.lua", "print('nothing to register')"),
         Script::new("checks/e.lua", "ci.job('x', {'install'}, function( end)"),
     ];
@@ -161,10 +167,10 @@ async fn macros_run_in_the_sandbox_too_and_under_limits() {
         "checks/b.fnl:1: while its macros ran, it ran into the instruction limit",
         "checks/c.fnl:1: ",
         "checks/d.fnl:1: while its macros ran, it ran into the memory limit",
-        "checks/e.fnl:1: missing module missing",
+        "checks/e.fnl:1: there is no module `missing` in the script's folders",
         "checks/f.fnl:2: job `x` needs `instal`, which is neither a job of this script nor a moment; did you mean `install`?",
-        "checks/g.fnl:3: unknown identifier: htp",
-        "checks/h.fnl:",
+        "checks/g.fnl:3: unknown identifier: htp; try looking to see if there's a typo",
+        "checks/h.fnl:4: expected closing delimiters ))",
     ];
     assert_eq!(said.len(), begins.len(), "{said:#?}");
     for (line, begin) in said.iter().zip(begins) {
@@ -180,6 +186,19 @@ async fn a_secret_is_masked_in_lines_failures_and_outputs() {
         "checks/t.lua",
         r#"
         ci.job("line", {"install"}, function(t) t.log("it is " .. t.secret("x")) print("a\27[2Jb\nc") return true end)
+        ci.job("base64", {"line"}, function(t)
+          local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+          local bits = t.secret("x"):gsub(".", function(c)
+            local n, s = c:byte(), ""
+            for i = 7, 0, -1 do s = s .. (n >> i & 1) end
+            return s
+          end)
+          local text = bits:gsub("%d%d%d%d%d%d", function(six) local n = tonumber(six, 2) + 1 return alphabet:sub(n, n) end)
+          t.log("in base64 " .. text)
+          return {text = text}
+        end)
+        ci.job("hidden", {"line"}, function(t) t.log("it is " .. t.secret("x"):gsub("2", "\0002")) return true end)
+        ci.job("handed-on", {"output"}, function(t) return t.jobs("output").it[1] == t.secret("x") end)
         ci.job("failure", {"install"}, function(t) error("it is " .. t.secret("x")) end)
         ci.job("output", {"install"}, function(t) return {it = {t.secret("x")}} end)
         ci.job("reason", {"install"}, function(t) return nil, t.secret("x") end)
@@ -188,8 +207,17 @@ async fn a_secret_is_masked_in_lines_failures_and_outputs() {
     );
     let host = define(kit, Side::Appliance, tight(), vec![script]).await.unwrap();
     let heard = play(host, &mut Notes::default(), &[Moment::Install]).await;
-    assert_eq!(heard.lines, ["line: it is [secret x]", "line: a[2Jb", "line: c"]);
-    assert_eq!(heard.failed("failure"), "checks/t.lua:3: it is [secret x]");
+    let expected = [
+        "line: it is [secret x]",
+        "line: a[2Jb",
+        "line: c",
+        "base64: in base64 [secret x]",
+        "hidden: it is [secret x]",
+    ];
+    assert_eq!(heard.lines, expected);
+    assert_eq!(heard.passed("base64"), &serde_json::json!({"text": "[secret x]"}));
+    assert_eq!(heard.passed("handed-on"), true);
+    assert!(heard.failed("failure").ends_with(": it is [secret x]"));
     assert_eq!(heard.passed("output"), &serde_json::json!({"it": ["[secret x]"]}));
     assert_eq!(heard.skipped("reason"), "[secret x]");
     assert!(heard.failed("unknown").ends_with("secret: no secret `y` is declared for this recipe"));
@@ -201,18 +229,25 @@ async fn the_child_has_no_capabilities_no_network_no_files_and_may_not_fork() {
     let Some(kit) = kit("hostile::the_child_has_no_capabilities") else { return };
     let marker = format!("checks/m{}.lua", std::process::id());
     let before = children();
-    let host = define(kit, Side::Recipe, tight(), vec![Script::new(marker, "ci.job('x', {'install'}, function() end)")]).await.unwrap();
+    let host =
+        define(kit, Side::Recipe, tight(), vec![Script::new(marker, "ci.job('x', {'install'}, function() end)")])
+            .await
+            .unwrap();
     // bwrap, its first process inside, and the child itself: the last one has our program for its image.
     let new: Vec<u32> = children().difference(&before).copied().collect();
-    let is_inside = |pid: &&u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "cc-ci")
-        && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/run/cc-ci/cc-ci"));
+    let is_inside = |pid: &&u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "cc-ci")
+            && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/run/cc-ci/cc-ci"))
+    };
     let pid = *new.iter().find(is_inside).expect("a child");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Threads:\t1"] {
         assert!(status.contains(line), "{line} is not in\n{status}");
     }
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let limit = |name: &str| limits.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().rev().nth(1).unwrap().to_owned();
+    let limit = |name: &str| {
+        limits.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().rev().nth(1).unwrap().to_owned()
+    };
     assert_eq!(limit("Max processes"), "0");
     assert_eq!(limit("Max file size"), "0");
     let devices = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();

@@ -15,7 +15,9 @@ const EXAMPLE: &str = r#"
 async fn the_designs_example_passes_and_fails_when_the_note_is_gone() {
     let Some(kit) = fennel_kit("jobs::the_designs_example").await else { return };
     let script = vec![Script::new("checks/notes.fnl", EXAMPLE)];
-    let host = define(kit.clone(), Side::Recipe, Limits::default(), script.clone()).await.unwrap_or_else(|wrong| panic!("{wrong}"));
+    let host = define(kit.clone(), Side::Recipe, Limits::default(), script.clone())
+        .await
+        .unwrap_or_else(|wrong| panic!("{wrong}"));
     let heard = play(host, &mut Notes::default(), &[Moment::Base, Moment::Upgrade]).await;
     assert_eq!(heard.passed("seed"), &json!({"id": 1}));
     assert_eq!(heard.passed("alive"), &json!({"status": 200}));
@@ -131,13 +133,18 @@ async fn modules_are_found_in_the_scripts_own_folders_macros_too() {
             .into(),
         modules: lua.modules.clone(),
     };
-    let host = define(kit, Side::Recipe, Limits::default(), vec![lua, fennel]).await.unwrap_or_else(|wrong| panic!("{wrong}"));
+    let host =
+        define(kit, Side::Recipe, Limits::default(), vec![lua, fennel]).await.unwrap_or_else(|wrong| panic!("{wrong}"));
     let heard = play(host, &mut Notes::default(), &[Moment::Install]).await;
     assert_eq!(heard.passed("x"), &json!(["hello you", 42]));
     assert_eq!(heard.passed("y"), &json!({"n": 42}));
     assert_eq!(heard.lines, ["y: hi", "y: hi"]);
     assert_eq!(heard.failed("bad"), "checks/lib/bad.lua:2: in the module");
-    assert!(heard.failed("broken").starts_with("checks/b.fnl:6: attempt to perform arithmetic on a nil value"), "{}", heard.failed("broken"));
+    assert!(
+        heard.failed("broken").starts_with("checks/b.fnl:6: attempt to perform arithmetic on a nil value"),
+        "{}",
+        heard.failed("broken")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +170,11 @@ async fn what_the_machine_lacks_is_the_machines_fault_whatever_the_script_makes_
     let refused = define(without, Side::Recipe, tight(), vec![Script::new("checks/x.fnl", "nil")]).await.err().unwrap();
     assert!(matches!(refused, NotDefined::NoFennel { .. }));
     let text = refused.to_string();
-    assert!(text.contains("checks/x.fnl is written in Fennel") && text.contains("the package `fennel`") && text.contains("CC_CI_FENNEL"));
+    assert!(
+        text.contains("checks/x.fnl is written in Fennel")
+            && text.contains("the package `fennel`")
+            && text.contains("CC_CI_FENNEL")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,9 +210,18 @@ async fn a_failing_tool_fails_its_job_at_the_line_that_called_it() {
             "checks/t.lua:3: GET https://notes-pr7.ci.example.org/notes/9: status 404, not [200,204]; it does not contain \"a\"; \
              it contains \"note\"; header x-kind is missing, not \"note\"; it begins: no such note",
         ),
-        ("json", "checks/t.lua:7: POST https://notes-pr7.ci.example.org/notes: /id is 1, not 7; /tags is [\"a\",\"b\"], not [\"a\"]; it begins: {"),
-        ("not-json", "checks/t.lua:9: the answer of https://notes-pr7.ci.example.org/ is not JSON (expected value at line 1 column 1): <title>"),
-        ("typo", "checks/t.lua:10: http: there is no option `header`; there are body, cookies, form, headers, json, query, redirect"),
+        (
+            "json",
+            "checks/t.lua:7: POST https://notes-pr7.ci.example.org/notes: /id is 1, not 7; /tags is [\"a\",\"b\"], not [\"a\"]; it begins: {",
+        ),
+        (
+            "not-json",
+            "checks/t.lua:9: the answer of https://notes-pr7.ci.example.org/ is not JSON (expected value at line 1 column 1): <title>",
+        ),
+        (
+            "typo",
+            "checks/t.lua:10: http: there is no option `header`; there are body, cookies, form, headers, json, query, redirect",
+        ),
         ("kind", "checks/t.lua:11: http: `form` is a table, not a string"),
         ("both", "checks/t.lua:12: http: give one of `body`, `json` and `form`"),
         ("round", "checks/t.lua:13: GET /round: more than 10 redirects"),

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use cc_ci::probe::browser;
 use cc_ci::sandbox::{self, Command};
-use cc_ci::script::tools::{App, Bytes, ExecAnswer, ExecRequest, HttpAnswer, HttpRequest, Seen, Step, ToolError, Tools};
+use cc_ci::script::tools::{
+    App, Bytes, ExecAnswer, ExecRequest, HttpAnswer, HttpRequest, Seen, Step, ToolError, Tools,
+};
 use cc_ci::script::{Event, Host, JobResult, Kit, Limits, Moment, NotDefined, Script, Side, Verdict};
 use cc_ci::secrets::Secret;
+use cc_ci::secrets::redact::Redactor;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use tokio_util::sync::CancellationToken;
@@ -57,8 +60,7 @@ pub(crate) fn tight() -> Limits {
 
 /// A host with one script, or what is wrong with it.
 pub(crate) async fn define(kit: Kit, side: Side, limits: Limits, scripts: Vec<Script>) -> Result<Host, NotDefined> {
-    let mask = Box::new(|text: &str| text.replace("hunter2-hunter2", "[secret x]"));
-    Host::define(kit, side, scripts, limits, mask, CancellationToken::new()).await
+    Host::define(kit, side, scripts, limits, Redactor::new(), CancellationToken::new()).await
 }
 
 /// The words in which a definition was refused.
@@ -169,7 +171,11 @@ impl Notes {
                     _ => body,
                 };
                 state.notes.push(text);
-                (201, vec![], serde_json::json!({"id": state.notes.len(), "tags": ["a", "b"], "gone": null}).to_string())
+                (
+                    201,
+                    vec![],
+                    serde_json::json!({"id": state.notes.len(), "tags": ["a", "b"], "gone": null}).to_string(),
+                )
             }
             ("GET", path) if path.starts_with("/notes/") => {
                 let number = path["/notes/".len()..].parse::<usize>().unwrap_or(0);
