@@ -55,6 +55,8 @@ const HTTPS_SOCKET: &str = "/run/cc-ci/https";
 const HTTP_SOCKET: &str = "/run/cc-ci/http";
 const HTTPS_PORT: u16 = 8443;
 const HTTP_PORT: u16 = 8080;
+/// Said of an element that was found and then replaced.
+const GONE: &str = "the element is gone";
 /// WebDriver's name for a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -189,12 +191,17 @@ impl Browser {
             forwards.spawn(forward(listener, to.clone()));
             sockets.push((path, inside.to_owned()));
         }
+        // chromedriver finds Chromium by the name `localhost`.
+        let names = dir.path().join("hosts");
+        tokio::fs::write(&names, "127.0.0.1 localhost\n").await.map_err(CageFault::Preparing)?;
+        let mut shown = shown(kit);
+        shown.push((names, "/etc/hosts".into()));
         let inside = Inside {
             software: Software::Programs,
             argv: argv([PROGRAM.as_ref(), WORD.as_ref(), kit.chromedriver.as_os_str()]),
             env: std::env::var_os("FONTCONFIG_FILE").map(|file| ("FONTCONFIG_FILE".into(), file)).into_iter().collect(),
             sockets,
-            shown: shown(kit),
+            shown,
             tmp: TMP,
             limit: LIFE,
         };
@@ -258,7 +265,20 @@ impl Browser {
 
     /// Loads a page of the app and waits until it is loaded.
     pub async fn open(&mut self, url: &str) -> Result<(), Trouble> {
-        self.post("/url", json!({ "url": url })).await.map(drop)
+        self.post("/url", json!({ "url": url })).await?;
+        // For WebDriver, Chromium's own page about an error is a page like any other.
+        let place = self.evaluate("return document.documentURI").await?;
+        if !place.starts_with("chrome-error:") {
+            return Ok(());
+        }
+        let text = self.evaluate("return document.body.innerText").await?;
+        // Also where the app gave an error and no page with it.
+        let code = text.lines().map(str::trim).find(|line| line.contains("ERR_") || line.starts_with("HTTP ERROR"));
+        Err(Trouble::Page(format!("the page cannot be loaded: {}", brief(code.unwrap_or("Chromium does not say why")))))
+    }
+
+    async fn evaluate(&mut self, script: &str) -> Result<String, Trouble> {
+        Ok(text_of(&self.post("/execute/sync", json!({ "script": script, "args": [] })).await?))
     }
 
     pub async fn title(&mut self) -> Result<String, Trouble> {
@@ -267,19 +287,30 @@ impl Browser {
 
     /// The text of an element, as it is seen.
     pub async fn text(&mut self, selector: &str) -> Result<String, Trouble> {
-        let element = self.element(selector).await?;
-        Ok(text_of(&self.get(&format!("/element/{element}/text")).await?))
+        Ok(text_of(&self.on(selector, "GET", "text", None).await?))
     }
 
     pub async fn click(&mut self, selector: &str) -> Result<(), Trouble> {
-        let element = self.element(selector).await?;
-        self.post(&format!("/element/{element}/click"), json!({})).await.map(drop)
+        self.on(selector, "POST", "click", Some(json!({}))).await.map(drop)
     }
 
     pub async fn fill(&mut self, selector: &str, text: &str) -> Result<(), Trouble> {
-        let element = self.element(selector).await?;
-        self.post(&format!("/element/{element}/clear"), json!({})).await?;
-        self.post(&format!("/element/{element}/value"), json!({ "text": text })).await.map(drop)
+        self.on(selector, "POST", "clear", Some(json!({}))).await?;
+        self.on(selector, "POST", "value", Some(json!({ "text": text }))).await.map(drop)
+    }
+
+    /// Does something with an element. One that was replaced between the finding and the doing is looked for again.
+    async fn on(&mut self, selector: &str, method: &str, what: &str, body: Option<Value>) -> Result<Value, Trouble> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.element(selector).await?;
+            let path = format!("{}/element/{element}/{what}", self.session);
+            match self.ask(method, &path, body.clone()).await {
+                Err(Trouble::Page(text)) if text == GONE && Instant::now() < deadline => {}
+                Err(Trouble::Page(text)) => return Err(Trouble::Page(format!("`{selector}`: {text}"))),
+                done => return done,
+            }
+        }
     }
 
     /// Waits for an element, and for a text in it.
@@ -396,8 +427,11 @@ fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// The words of a message without what chromedriver puts below them.
 fn brief(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(300).collect()
+    let lines = text.lines().take_while(|line| !line.trim_start().starts_with("(Session info") && !line.starts_with("Stacktrace"));
+    let words = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    words.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 /// Which side is at fault, by WebDriver's own words.
@@ -406,9 +440,8 @@ fn trouble_of(error: &Value) -> Trouble {
     let kind = error["error"].as_str().unwrap_or_default();
     match kind {
         "no such element" => Trouble::Page("there is no such element".into()),
-        "stale element reference" => Trouble::Page("the element is gone".into()),
+        "stale element reference" => Trouble::Page(GONE.into()),
         "timeout" => Trouble::Page(format!("the page did not load within {} s", LOAD.as_secs())),
-        "insecure certificate" => Trouble::Page("the page's certificate is not the configured one".into()),
         "unknown error" => match message.find("net::ERR_") {
             Some(at) => Trouble::Page(format!("the page cannot be loaded: {}", &message[at..])),
             None => Trouble::Machine(format!("the browser: {message}")),
@@ -444,7 +477,8 @@ fn arguments(site: &Site) -> Vec<String> {
         "--disable-component-update",
         "--disable-background-networking",
         "--disable-default-apps",
-        "--disable-features=Translate,MediaRouter,OptimizationHints",
+        // Plain HTTP is asked for where a page says so.
+        "--disable-features=Translate,MediaRouter,OptimizationHints,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
         "--no-first-run",
         "--no-default-browser-check",
         "--no-proxy-server",
@@ -464,8 +498,9 @@ fn arguments(site: &Site) -> Vec<String> {
 }
 
 /// Programs that are not below `/usr` or in the Nix store, and fonts.
-fn shown(kit: &Kit) -> Vec<PathBuf> {
-    let mut shown = vec![PathBuf::from("/etc/fonts")];
+fn shown(kit: &Kit) -> Vec<(PathBuf, PathBuf)> {
+    // Debian starts Chromium by a script that reads the second.
+    let mut shown = vec![PathBuf::from("/etc/fonts"), PathBuf::from("/etc/chromium.d")];
     for program in [&kit.chromedriver, &kit.chromium] {
         let real = program.canonicalize().unwrap_or_else(|_| program.clone());
         if !real.starts_with("/usr") && !real.starts_with("/nix/store") {
@@ -473,7 +508,7 @@ fn shown(kit: &Kit) -> Vec<PathBuf> {
             shown.push(program.clone());
         }
     }
-    shown
+    shown.into_iter().map(|path| (path.clone(), path)).collect()
 }
 
 /// Connections that come out of the cage go to the proxy, so many at a time.

@@ -66,8 +66,8 @@ pub struct Inside {
     pub env: Vec<(OsString, OsString)>,
     /// Sockets of ours, and the paths they have inside.
     pub sockets: Vec<(PathBuf, String)>,
-    /// Files and directories that are shown read-only where they are, if they are there.
-    pub shown: Vec<PathBuf>,
+    /// Files and directories that are shown read-only, if they are there, and the paths they have inside.
+    pub shown: Vec<(PathBuf, PathBuf)>,
     /// The most it may write to `/tmp`, in bytes; it is memory.
     pub tmp: u64,
     /// The longest it may live.
@@ -103,8 +103,8 @@ impl Bubblewrap {
                 .args(["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp"]),
         };
         command = command.args(["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--dev", "/dev"]);
-        for path in &inside.shown {
-            command = command.arg("--ro-bind-try").arg(path).arg(path);
+        for (path, name) in &inside.shown {
+            command = command.arg("--ro-bind-try").arg(path).arg(name);
         }
         let tmp = inside.tmp.to_string();
         command = command.args(["--size", tmp.as_str(), "--tmpfs", "/tmp", "--size", "65536", "--tmpfs", "/run"]);
