@@ -429,7 +429,9 @@ fn text_of(value: &Value) -> String {
 
 /// The words of a message without what chromedriver puts below them.
 fn brief(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.trim_start().starts_with("(Session info") && !line.starts_with("Stacktrace"));
+    let lines = text
+        .lines()
+        .take_while(|line| !line.trim_start().starts_with("(Session info") && !line.starts_with("Stacktrace"));
     let words = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     words.chars().filter(|c| !c.is_control()).take(300).collect()
 }

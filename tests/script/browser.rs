@@ -95,7 +95,9 @@ async fn start() -> App {
                const x = c.getContext('2d'), d = x.createImageData(1280, 800);\
                for (let i = 0; i < d.data.length; i++) d.data[i] = i % 4 == 3 ? 255 : Math.random() * 256;\
                x.putImageData(d, 0, 0)</script>";
-    let login = |Form(login): Form<Login>| async move { Html(format!("<title>In</title><h1>Hello {} ({})</h1>", login.user, login.pass.len())) };
+    let login = |Form(login): Form<Login>| async move {
+        Html(format!("<title>In</title><h1>Hello {} ({})</h1>", login.user, login.pass.len()))
+    };
     let routes = Router::new()
         .route("/", get(move || async move { Html(front) }))
         .route("/escape", get(move || async move { Html(escape) }))
@@ -171,7 +173,10 @@ async fn a_page_reaches_the_app_and_nothing_else() {
     browser.wait("#said", Some("refused"), Duration::from_secs(30)).await.unwrap();
     assert_eq!(browser.text("#said").await.unwrap(), ["refused"; 6].join(", "));
     for elsewhere in ["file:///etc/passwd", "https://example.org/"] {
-        assert!(matches!(browser.open(elsewhere).await, Err(Trouble::Page(text)) if text.contains("ERR_")), "{elsewhere}");
+        assert!(
+            matches!(browser.open(elsewhere).await, Err(Trouble::Page(text)) if text.contains("ERR_")),
+            "{elsewhere}"
+        );
     }
     assert_eq!(app.strangers.load(Ordering::SeqCst), 0);
 }
@@ -206,11 +211,17 @@ async fn the_front_page_has_its_picture_and_a_browser_that_is_missing_is_the_mac
 }
 
 /// A script's browser, as the engine has it: started with the first step.
-struct Window {
+pub(crate) struct Window {
     kit: Kit,
     site: Site,
     browser: Option<Browser>,
     pictures: Vec<(String, usize)>,
+}
+
+/// A browser for scripts, on the app of these tests.
+pub(crate) async fn a_window(story: &str) -> Option<Window> {
+    let kit = browser_kit(story)?;
+    Some(Window { kit, site: start().await.site, browser: None, pictures: Vec::new() })
 }
 
 impl Window {
@@ -248,8 +259,7 @@ impl Tools for Window {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_logs_in_with_the_browser() {
     let story = "browser::a_script_logs_in_with_the_browser";
-    let (Some(scripts), Some(kit)) = (kit(story), browser_kit(story)) else { return };
-    let site = start().await.site;
+    let (Some(scripts), Some(mut window)) = (kit(story), a_window(story).await) else { return };
     assert_eq!(app().domain.as_str(), HOST);
     let script = r##"
         ci.job("login", {"install"}, function(t)
@@ -267,11 +277,14 @@ async fn a_script_logs_in_with_the_browser() {
         ci.job("missing", {"login"}, function(t) t.browser.click("#nothing") return true end)
         ci.job("name", {"login"}, function(t) t.browser.screenshot("../../etc/x") return true end)
     "##;
-    let host = define(scripts, Side::Recipe, Limits::default(), vec![Script::new("checks/t.lua", script)]).await.unwrap();
-    let mut window = Window { kit, site, browser: None, pictures: Vec::new() };
+    let host =
+        define(scripts, Side::Recipe, Limits::default(), vec![Script::new("checks/t.lua", script)]).await.unwrap();
     let heard = play(host, &mut window, &[Moment::Install]).await;
     assert_eq!(heard.passed("login"), &serde_json::json!({"title": "In", "text": "Hello me (4)"}));
-    assert_eq!(heard.failed("elsewhere"), format!("checks/t.lua:13: browser.open: example.org is not this app ({HOST}); a script reaches nothing else"));
+    assert_eq!(
+        heard.failed("elsewhere"),
+        format!("checks/t.lua:13: browser.open: example.org is not this app ({HOST}); a script reaches nothing else")
+    );
     assert_eq!(heard.failed("missing"), "checks/t.lua:14: browser.click: `#nothing`: there is no such element");
     assert!(heard.failed("name").contains("a screenshot's name is lower-case letters, digits and `-`"));
     assert_eq!(window.pictures.len(), 1);
