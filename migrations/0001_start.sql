@@ -12,10 +12,11 @@ create table repositories (
     name         text    not null,
     enrolled     integer not null check (enrolled in (0, 1)),
     why          text    not null,     -- the rule that enrolled it, or why none did
-    watermark    integer,              -- newest comment's update seen here; null until the first look
+    watermark    integer not null,     -- newest comment's update seen here, by the forge's clock
     seen_at      integer not null,
-    first_look_at integer,             -- what was there before is history
-    last_look_at integer,
+    first_look_at integer not null,    -- by the forge's clock; what was written before is history
+    last_look_at integer,              -- the last one that went well
+    tried_at     integer,              -- the last one, well or not: sweeps take who waited longest
     last_error   text,
     recipe       text                  -- what its `.env.sample` calls it, once a run has read that
 );
@@ -25,13 +26,14 @@ create unique index repositories_by_name on repositories (owner, name);
 create table comments (
     id          integer primary key,   -- the forge's own number
     repository  integer not null references repositories (id),
-    pr          integer not null,
+    pr          integer,               -- null: it stands on an issue
     author      text    not null,
     excerpt     text    not null,      -- first line, at most 200 characters
     command     text,                  -- what was asked, as the grammar understood it; null when nothing was
     created_at  integer not null,
     updated_at  integer not null,
     seen_at     integer not null,
+    looks       integer not null default 0,  -- how often the forge's answer was not yet enough to decide
     decision    text check (decision in ('ignored', 'refused', 'answered', 'accepted')),
     reason      text,
     decided_at  integer,
@@ -40,6 +42,7 @@ create table comments (
     check (run is null or decision = 'accepted')
 );
 create index comments_undecided on comments (id) where decision is null;
+create index comments_refused on comments (repository, pr, author) where decision = 'refused';
 create index decisions_newest on comments (decided_at desc, id desc) where command is not null;
 
 create table runs (
@@ -141,6 +144,7 @@ create table outbox (
     newness    integer not null default 0,
     created_at integer not null,
     due_at     integer not null,
+    tried_at   integer,                 -- set before the first attempt: from then on the forge may have it already
     attempts   integer not null default 0,
     last_error text,
     done_at    integer,
@@ -157,7 +161,8 @@ create table voices (
     head       text    not null,
     comment    integer,                 -- the forge's number of our comment; null until it is there
     body_hash  text,
-    is_verdict integer not null default 0 check (is_verdict in (0, 1)),
+    verdict_of integer,                 -- the run whose verdict it shows; null while it shows progress
+    replaced   integer,                 -- the comment that `comment` took the place of, still to be deleted
     status     text,                    -- last status the forge took: state, tab, description
     primary key (repository, pr, head)
 ) without rowid;

@@ -130,6 +130,9 @@ pub struct Runner {
     pub docker: PathBuf,
     /// File with a token that may only read; the bot's own where there is none.
     pub git_token_file: Option<PathBuf>,
+    /// When told to stop, how long the run under way may go on before it is torn down and tried again later.
+    #[serde(with = "span")]
+    pub grace: Duration,
     pub limits: Limits,
 }
 
@@ -140,6 +143,7 @@ impl Default for Runner {
             abra: None,
             docker: "/var/run/docker.sock".into(),
             git_token_file: None,
+            grace: seconds(600),
             limits: Limits::default(),
         }
     }
@@ -309,14 +313,24 @@ pub mod span {
     }
 }
 
+/// The database of a state directory.
+pub fn database_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("cc-ci.db")
+}
+
+/// The runs' logs of a state directory.
+pub fn logs_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("logs")
+}
+
 /// Where things lie in the state directory.
 impl Config {
     pub fn database(&self) -> PathBuf {
-        self.state_dir.join("cc-ci.db")
+        database_in(&self.state_dir)
     }
 
     pub fn logs_dir(&self) -> PathBuf {
-        self.state_dir.join("logs")
+        logs_in(&self.state_dir)
     }
 
     /// One directory a run, gone when it is torn down.

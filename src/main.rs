@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use cc_ci::{probe, sandbox, script};
-
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    match args.next() {
-        Some(word) if word == "warden" => sandbox::warden_main(args.collect()),
-        Some(word) if word == script::child::WORD => script::child::main(args.collect()),
-        Some(word) if word == probe::browser::WORD => probe::browser::main(args.collect()),
-        _ => ExitCode::SUCCESS,
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        // These are spawned often and want nothing of what the others set up.
+        Some(word) if word == "warden" => cc_ci::sandbox::warden_main(arguments.collect()),
+        Some(word) if word == "abra" => cc_ci::abra::embedded::main(arguments.collect()),
+        Some(word) if word == cc_ci::script::child::WORD => cc_ci::script::child::main(arguments.collect()),
+        Some(word) if word == cc_ci::probe::browser::WORD => cc_ci::probe::browser::main(arguments.collect()),
+        _ => cc_ci::cli::main(),
     }
 }

@@ -354,6 +354,11 @@ impl StageState {
     pub fn is_final(self) -> bool {
         !matches!(self, StageState::Waiting | StageState::Running)
     }
+
+    /// It ran and came to no good end.
+    pub fn is_bad(self) -> bool {
+        matches!(self, StageState::Failed | StageState::Infra | StageState::TimedOut)
+    }
 }
 
 #[cfg(test)]

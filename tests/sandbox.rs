@@ -52,7 +52,12 @@ fn sleepers(seconds: &str) -> Vec<OwnedFd> {
 fn all_die(sleepers: Vec<OwnedFd>) {
     let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
     for sleeper in sleepers {
-        let died = poll(&mut [PollFd::new(&sleeper, PollFlags::IN)], Some(&patience));
+        let died = loop {
+            match poll(&mut [PollFd::new(&sleeper, PollFlags::IN)], Some(&patience)) {
+                Err(rustix::io::Errno::INTR) => {}
+                died => break died,
+            }
+        };
         assert_eq!(died, Ok(1), "a process survived");
     }
 }
@@ -231,6 +236,21 @@ async fn a_tree_dies_without_its_warden_too() {
 }
 
 #[tokio::test]
+async fn a_child_cannot_hold_its_warden() {
+    let seconds = own_seconds(16);
+    let began = Instant::now();
+    let once = shell("kill -STOP $PPID; sleep $1").arg(&seconds).limit(Duration::from_millis(300));
+    let exit = sandbox::output(&once, &CancellationToken::new(), 100).await.unwrap().exit;
+    assert_eq!((exit.ended, sleepers(&seconds).len()), (Ended::Limit, 0));
+    assert!(began.elapsed() < Duration::from_secs(9), "others had to do it");
+    let again = shell("trap '' TERM; while :; do kill -STOP $PPID; done & sleep $1")
+        .arg(&seconds)
+        .limit(Duration::from_millis(300));
+    let exit = sandbox::output(&again.without_group(), &CancellationToken::new(), 100).await.unwrap().exit;
+    assert_eq!((exit.ended, sleepers(&seconds).len()), (Ended::Limit, 0));
+}
+
+#[tokio::test]
 async fn many_at_once_do_not_disturb_each_other() {
     let runs = (0..20).map(|number| {
         tokio::spawn(async move {
@@ -319,13 +339,13 @@ fn killing_us_with_9_kills_the_tree() {
 }
 
 #[test]
-fn the_next_start_finds_what_outlived_the_warden_and_spares_the_living() {
+fn the_next_start_ends_what_is_left_and_spares_the_living() {
     let (seconds, state) = (own_seconds(12), tempfile::tempdir().unwrap());
     let (other_seconds, other_state) = (own_seconds(13), tempfile::tempdir().unwrap());
     let mut dead = owner(&seconds, state.path(), true);
     let mut living = owner(&other_seconds, other_state.path(), true);
 
-    // A stopped warden sees nothing.
+    // A warden that is stopped does nothing, and only it knows those that hide their mark.
     let warden = wardens_of(dead.id());
     kill_process(warden, Signal::STOP).unwrap();
     assert_eq!(kill_remains(state.path()).left, 0, "its owner lives");

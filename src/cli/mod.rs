@@ -4,6 +4,7 @@
 //! configuration) · 3 the machine, the network or the forge is at fault.
 
 mod dev;
+mod lint;
 mod process;
 mod reconcile;
 mod runs;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::engine::local::{self, NotRun};
 
 /// Tests pull requests of Co-op Cloud recipes by deploying them for real.
 #[derive(Debug, Parser)]
@@ -33,11 +35,9 @@ enum Command {
     /// The part that deploys: takes runs from the queue, one after the other.
     Runner(Configured),
     /// Tests a recipe directory on this machine, with no server and no forge.
-    Run(crate::engine::local::Args),
+    Run(local::Args),
     /// Says whether a configuration file will do, and what is wrong with it.
-    CheckConfig {
-        file: PathBuf,
-    },
+    CheckConfig { file: PathBuf },
     /// Lists, shows and reads the logs of runs.
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -46,7 +46,7 @@ enum Command {
     /// Brings Swarm or the proxy to the state they should have, whatever is found.
     Reconcile(reconcile::Reconcile),
     /// Checks a recipe directory without deploying it.
-    Lint(crate::cli::runs::Lint),
+    Lint(lint::Lint),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
     #[command(disable_help_flag = true)]
     Abra {
@@ -125,12 +125,17 @@ fn dispatch(command: Command) -> Done {
         Command::Up(up) => process::up(up),
         Command::Serve(configured) => process::serve(&configured),
         Command::Runner(configured) => process::runner(&configured),
-        Command::Run(arguments) => process::on_runtime(2, crate::engine::local::run(arguments)),
+        Command::Run(arguments) => process::on_runtime(2, async {
+            local::run(arguments).await.map_err(|not_run| match not_run {
+                NotRun::Usage(_) => Failure::usage(not_run),
+                NotRun::Machine(_) => Failure::infra(not_run),
+            })
+        }),
         Command::CheckConfig { file } => check_config(&file),
-        Command::Runs(command) => runs::runs(command),
+        Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
-        Command::Lint(lint) => runs::lint(&lint),
+        Command::Lint(lint) => lint::lint(&lint),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),
     }

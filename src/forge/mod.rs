@@ -4,6 +4,9 @@
 //! Facts about the API come from running the calls against Gitea 1.26 and reading Forgejo's source; each oddity is noted
 //! where it is handled.
 
+pub mod dev;
+pub mod gitea;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ pub struct Comment {
     /// `None`: it stands on an issue.
     pub pr: Option<Pr>,
     pub author: String,
+    /// At most its first 64 KiB.
     pub body: String,
     pub created_at: Time,
     pub updated_at: Time,

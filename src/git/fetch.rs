@@ -203,7 +203,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn commit_at(&self, name: &str) -> Result<Option<Head>, GitError> {
+    async fn commit_at(&mut self, name: &str) -> Result<Option<Head>, GitError> {
         let command = git_in(self.dir).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
         let output = super::ask("looking for a commit", command.arg(format!("{name}^{{commit}}")), MOST_SAID).await?;
         if output.exit.is_success() { head_from("looking for a commit", &output.stdout).map(Some) } else { Ok(None) }

@@ -1,3 +1,5 @@
-//! What an app looks like from outside.
+//! Looks at an app as its users do: from outside, through the proxy.
 
 pub mod browser;
+pub mod http;
+pub mod tls;

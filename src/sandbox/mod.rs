@@ -22,6 +22,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -37,7 +38,7 @@ use warden::{Order, Word};
 /// How long a command may take when it does not say.
 pub const USUAL_LIMIT: Duration = Duration::from_secs(600);
 /// How long the warden may take over the end of a tree before others do it for it.
-const WARDEN_PATIENCE: Duration = Duration::from_secs(15);
+const WARDEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for more from a pipe that something still holds though the tree is gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Names the tree a process belongs to, in its environment.
@@ -406,17 +407,21 @@ impl Tree {
         serde_json::from_str(&line).ok()
     }
 
-    /// Tells the warden to end the tree.
+    /// Tells the warden to end the tree, also one that its own child has stopped.
     fn end(&mut self) {
         self.hold = None;
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            let _ = kill_process(pid, Signal::CONT);
+        }
     }
 
     /// The warden was killed, or hangs: everything that carries the tree's mark goes, the warden too.
     async fn finish_for_the_warden(&mut self) -> ExitStatus {
-        let _ = self.child.start_kill();
-        let status = self.child.wait().await;
+        // The warden last: while it hangs, what descends from it can be found.
         let (group, mark) = (self.group.clone(), self.mark.clone());
         let left = tokio::task::spawn_blocking(move || remains::kill_marked(group.as_ref(), &mark)).await;
+        let _ = self.child.start_kill();
+        let status = self.child.wait().await;
         tracing::warn!(mark = %self.mark, left = left.unwrap_or(0), "a warden was lost; its tree was ended without it");
         status.unwrap_or_default()
     }

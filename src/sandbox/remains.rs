@@ -38,8 +38,10 @@ pub fn kill_remains(state_dir: &Path) -> Remains {
         .collect();
     let find = || marked(&|mark| mark.starts_with(&prefix) && is_abandoned(mark));
 
-    // Wardens notice the death of their owner and do it better than we can: they have orphans that hide their mark.
-    let found = find().len();
+    // Wardens notice the death of their owner and do it best, unless somebody stopped them.
+    let found = find();
+    tree::resume(&found);
+    let found = found.len();
     for _ in 0..100 {
         if find().is_empty() {
             break;
@@ -108,11 +110,12 @@ fn is_abandoned(mark: &str) -> bool {
     }
 }
 
-/// Living processes with such a mark.
+/// Living processes with such a mark, and what descends from them: one that hides its mark is still its warden's while that
+/// lives.
 fn marked(wanted: &dyn Fn(&str) -> bool) -> Vec<Seen> {
-    let mut found = tree::all();
-    found.retain(|seen| !seen.is_zombie() && mark_of(seen.pid).is_some_and(|mark| wanted(&mark)));
-    found
+    let all = tree::all();
+    let roots = all.iter().filter(|seen| mark_of(seen.pid).is_some_and(|mark| wanted(&mark)));
+    tree::with_descendants(&all, roots.map(|seen| seen.pid))
 }
 
 fn mark_of(pid: i32) -> Option<String> {

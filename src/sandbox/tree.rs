@@ -55,20 +55,32 @@ pub(super) fn all() -> Vec<Seen> {
 
 /// The living descendants of a process, itself not included.
 pub(super) fn descendants(root: i32) -> Vec<Seen> {
-    let mut children: HashMap<i32, Vec<Seen>> = HashMap::new();
-    for seen in all() {
-        children.entry(seen.parent).or_default().push(seen);
+    let mut found = with_descendants(&all(), [root]);
+    found.retain(|seen| seen.pid != root);
+    found
+}
+
+/// These processes and their descendants, as far as they live, each once.
+pub(super) fn with_descendants(all: &[Seen], roots: impl IntoIterator<Item = i32>) -> Vec<Seen> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for seen in all {
+        children.entry(seen.parent).or_default().push(seen.pid);
     }
-    let mut found = Vec::new();
-    let mut open = vec![root];
-    while let Some(parent) = open.pop() {
-        for seen in children.remove(&parent).unwrap_or_default() {
-            open.push(seen.pid);
-            found.push(seen);
+    let mut open: Vec<i32> = roots.into_iter().collect();
+    let mut wanted = HashSet::new();
+    while let Some(pid) = open.pop() {
+        if wanted.insert(pid) {
+            open.extend(children.get(&pid).into_iter().flatten());
         }
     }
-    found.retain(|seen| !seen.is_zombie());
-    found
+    all.iter().filter(|seen| wanted.contains(&seen.pid) && !seen.is_zombie()).copied().collect()
+}
+
+/// Lets processes go on that somebody stopped.
+pub(super) fn resume(seen: &[Seen]) {
+    for handle in seen.iter().filter_map(|seen| seen.handle()) {
+        let _ = pidfd_send_signal(handle, Signal::CONT);
+    }
 }
 
 /// Kills whatever `find` finds: first all of it is stopped, so that nothing can fork past the blow, then killed. Returns the

@@ -24,6 +24,10 @@ pub(super) fn of(value: &str) -> BTreeSet<Vec<u8>> {
         }
         forms.insert(value.replace('\n', "\r\n").into_bytes());
     }
+    // A log shows line ends in one way and other control characters not at all.
+    let unix = value.replace("\r\n", "\n").replace('\r', "\n");
+    forms.insert(unix.replace(|char: char| char.is_control() && !matches!(char, '\n' | '\t'), "\u{fffd}").into_bytes());
+    forms.insert(unix.into_bytes());
     forms
 }
 
@@ -69,7 +73,12 @@ fn add_all(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
 fn base64s(value: &[u8], url_safe: bool) -> Vec<String> {
     let engine = if url_safe { &URL_SAFE } else { &STANDARD };
     let alone = engine.encode(value);
-    let mut forms = vec![alone.trim_end_matches('=').to_owned(), alone];
+    let mut forms = vec![alone.trim_end_matches('=').to_owned(), alone.clone()];
+    // Tools break it into lines of one of these lengths.
+    for width in [64, 76] {
+        let lines = alone.as_bytes().chunks(width).filter(|line| alone.len() > width && line.len() >= LINE);
+        forms.extend(lines.map(|line| String::from_utf8_lossy(line).into_owned()));
+    }
     for (offset, own_from) in [(0, 0), (1, 2), (2, 3)] {
         let mut shifted = vec![0; offset];
         shifted.extend_from_slice(value);
@@ -182,6 +191,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_long_value_is_known_when_its_base64_is_broken_into_lines() {
+        let value = "0123456789abcdefghij".repeat(5);
+        let alone = STANDARD.encode(&value);
+        for width in [64, 76] {
+            assert!(
+                has(&value, &alone[..width]) && has(&value, &alone[width..]) || has(&value, &alone[width..2 * width])
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_is_known_as_a_log_shows_it() {
+        assert!(has("first\r\nsec\u{1}ond", "first\nsec\u{fffd}ond"));
     }
 
     #[test]

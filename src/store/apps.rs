@@ -1,6 +1,6 @@
 //! What was made outside. The row comes first, so that a crash in between leaves a name to look for.
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::StoreError;
 use crate::clock::Time;
@@ -37,6 +37,10 @@ pub fn left_over(tx: &Transaction, id: i64, what: &str) -> Result<(), StoreError
     tx.prepare_cached("update apps set leftovers = ?2 where id = ?1 and gone_at is null")?
         .execute(params![id, what])?;
     Ok(())
+}
+
+pub fn by_id(db: &Connection, id: i64) -> Result<Option<App>, StoreError> {
+    Ok(db.prepare_cached("select * from apps where id = ?1")?.query_row([id], read).optional()?)
 }
 
 /// Made and not yet proven gone. Walks `apps_standing`.

@@ -11,7 +11,8 @@ use crate::model::{CommentId, Pr, RepoId, RunId, Verdict};
 pub struct Seen {
     pub id: CommentId,
     pub repository: RepoId,
-    pub pr: Pr,
+    /// `None`: it stands on an issue.
+    pub pr: Option<Pr>,
     pub author: String,
     /// First line, at most 200 characters.
     pub excerpt: String,
@@ -19,6 +20,8 @@ pub struct Seen {
     pub command: Option<String>,
     pub created_at: Time,
     pub updated_at: Time,
+    /// How often the forge's answer was not yet enough to decide.
+    pub looks: i64,
 }
 
 /// Stores a comment that was never seen; `false` when it is an old acquaintance.
@@ -42,6 +45,21 @@ pub fn insert(tx: &Transaction, seen: &Seen, now: Time) -> Result<bool, StoreErr
     Ok(rows == 1)
 }
 
+/// Stores a comment that asks for nothing, or is in no case a request, together with that; `false` when it is an old
+/// acquaintance.
+pub fn insert_ignored(tx: &Transaction, seen: &Seen, reason: &str, now: Time) -> Result<bool, StoreError> {
+    if !insert(tx, seen, now)? {
+        return Ok(false);
+    }
+    if seen.command.is_some() {
+        return decide(tx, seen.id, Verdict::Ignored, reason, None, now);
+    }
+    // Nobody waits for news of a comment in which nothing was asked, so there is no event.
+    tx.prepare_cached("update comments set decision = 'ignored', reason = ?2, decided_at = ?3 where id = ?1")?
+        .execute(params![seen.id, reason, now.0])?;
+    Ok(true)
+}
+
 /// Writes the decision, once; `false` when another was faster.
 pub fn decide(
     tx: &Transaction,
@@ -62,11 +80,29 @@ pub fn decide(
     Ok(rows == 1)
 }
 
-/// Stored but not decided: oldest first.
-pub fn undecided(db: &Connection, count: u32) -> Result<Vec<Seen>, StoreError> {
-    let mut statement = db.prepare_cached("select * from comments where decision is null order by id limit ?1")?;
-    let rows = statement.query_map([count], read_seen)?;
+/// Walks `comments_undecided`.
+pub(super) const UNDECIDED: &str = "select * from comments where decision is null and id > ?1 order by id limit ?2";
+
+/// Stored but not decided, above `after`: oldest first.
+pub fn undecided(db: &Connection, after: CommentId, count: u32) -> Result<Vec<Seen>, StoreError> {
+    let mut statement = db.prepare_cached(UNDECIDED)?;
+    let rows = statement.query_map(params![after, count], read_seen)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The forge's answer was not enough to decide; says how often that was so.
+pub fn look_again(tx: &Transaction, id: CommentId) -> Result<i64, StoreError> {
+    let mut statement =
+        tx.prepare_cached("update comments set looks = looks + 1 where id = ?1 and decision is null returning looks")?;
+    Ok(statement.query_row([id], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Was this person refused on this pull request before? Walks `comments_refused`.
+pub fn was_refused(db: &Connection, repository: RepoId, pr: Pr, author: &str) -> Result<bool, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select 1 from comments where repository = ?1 and pr = ?2 and author = ?3 and decision = 'refused'",
+    )?;
+    Ok(statement.exists(params![repository, pr, author])?)
 }
 
 pub fn by_id(db: &Connection, id: CommentId) -> Result<Option<Seen>, StoreError> {
@@ -83,6 +119,7 @@ fn read_seen(row: &Row) -> rusqlite::Result<Seen> {
         command: row.get("command")?,
         created_at: Time(row.get("created_at")?),
         updated_at: Time(row.get("updated_at")?),
+        looks: row.get("looks")?,
     })
 }
 
@@ -91,7 +128,8 @@ fn read_seen(row: &Row) -> rusqlite::Result<Seen> {
 pub struct Decision {
     pub comment: CommentId,
     pub repo: String,
-    pub pr: Pr,
+    /// `None`: it stands on an issue.
+    pub pr: Option<Pr>,
     pub author: String,
     pub excerpt: String,
     pub verdict: Verdict,

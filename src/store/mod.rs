@@ -9,6 +9,7 @@ pub mod comments;
 pub mod events;
 pub mod heartbeats;
 pub mod outbox;
+pub mod pages;
 #[cfg(test)]
 mod plans;
 pub mod repositories;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use rusqlite::Transaction;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 /// In order, never changed once released; the position is the schema's version.
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_start.sql")];
@@ -156,6 +158,38 @@ impl Store {
         self.changes.bell.subscribe()
     }
 
+    /// Looks every so often whether the other process committed something, and passes it on, until it is stopped. `data_version` is a connection's own and leaves its own commits out, so the writer's is asked.
+    pub async fn watch_other_process(&self, every: Duration, stop: CancellationToken) {
+        let mut seen: Option<i64> = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            let (answer, heard) = oneshot::channel();
+            let job: Work = Box::new(move |connection| {
+                let _ = answer.send(connection.query_row("pragma data_version", [], |row| row.get(0)));
+            });
+            if self.writer.send(job).is_err() {
+                return;
+            }
+            match heard.await {
+                Err(_) => return,
+                Ok(Err(error)) => tracing::warn!(error = %error, "the database does not say whether it changed"),
+                Ok(Ok(version)) => {
+                    if seen.replace(version).is_some_and(|before| before != version) {
+                        self.somebody_wrote();
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many commits this process knows of.
+    pub fn generation(&self) -> u64 {
+        self.changes.count.load(Ordering::Acquire)
+    }
+
     /// The other process committed something: whoever waits for changes should look.
     pub fn somebody_wrote(&self) {
         self.changes.ring();
@@ -164,7 +198,7 @@ impl Store {
 
 impl Changes {
     fn ring(&self) {
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
         self.bell.send_replace(count);
     }
 }
@@ -273,6 +307,30 @@ pub(crate) mod tests {
         store.write("is being tested", |tx| repositories::set_cursor(tx, "search", "1")).await.unwrap();
         changes.changed().await.unwrap();
         assert_eq!(store.read(|db| repositories::cursor(db, "search")).await.unwrap().as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn the_other_process_is_noticed_and_this_one_is_not_counted_twice() {
+        let (_dir, store) = empty();
+        let other = Store::open(store.path()).unwrap();
+        let watching = store.clone();
+        let watch = tokio::spawn(async move {
+            watching.watch_other_process(Duration::from_millis(5), CancellationToken::new()).await
+        });
+        let mut changes = store.changes();
+        let mut heard = false;
+        for round in 0..200 {
+            other
+                .write("is being tested", move |tx| repositories::set_cursor(tx, "search", &round.to_string()))
+                .await
+                .unwrap();
+            if tokio::time::timeout(Duration::from_millis(50), changes.changed()).await.is_ok() {
+                heard = true;
+                break;
+            }
+        }
+        assert!(heard, "commits of another connection went unnoticed");
+        watch.abort();
     }
 
     #[tokio::test]

@@ -23,6 +23,18 @@ pub enum Report {
     Reply { comment: CommentId, body: String },
 }
 
+impl Report {
+    /// As the database calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Report::Reaction { .. } => "reaction",
+            Report::Status { .. } => "status",
+            Report::Comment { .. } => "comment",
+            Report::Reply { .. } => "reply",
+        }
+    }
+}
+
 /// An open row.
 #[derive(Clone, Debug)]
 pub struct Due {
@@ -32,15 +44,17 @@ pub struct Due {
     pub pr: Pr,
     pub newness: i64,
     pub attempts: i64,
+    /// An attempt was begun before: the forge may have it already.
+    pub tried: bool,
     pub created_at: Time,
 }
 
 pub fn push(tx: &Transaction, report: &Report, repository: RepoId, pr: Pr, now: Time) -> Result<(), StoreError> {
-    let (kind, key, run, comment, body) = match report {
-        Report::Reaction { comment } => ("reaction", format!("reaction:{comment}"), None, Some(*comment), None),
-        Report::Status { run } => ("status", format!("status:{run}"), Some(*run), None, None),
-        Report::Comment { run } => ("comment", format!("comment:{run}"), Some(*run), None, None),
-        Report::Reply { comment, body } => ("reply", format!("reply:{comment}"), None, Some(*comment), Some(body)),
+    let kind = report.kind();
+    let (key, run, comment, body) = match report {
+        Report::Reaction { comment } => (format!("{kind}:{comment}"), None, Some(*comment), None),
+        Report::Status { run } | Report::Comment { run } => (format!("{kind}:{run}"), Some(*run), None, None),
+        Report::Reply { comment, body } => (format!("{kind}:{comment}"), None, Some(*comment), Some(body)),
     };
     tx.prepare_cached(
         "insert into outbox (key, kind, repository, pr, run, comment, body, created_at, due_at)
@@ -87,8 +101,16 @@ fn read(row: &Row) -> rusqlite::Result<Due> {
         pr: row.get("pr")?,
         newness: row.get("newness")?,
         attempts: row.get("attempts")?,
+        tried: row.get::<_, Option<i64>>("tried_at")?.is_some(),
         created_at: Time(row.get("created_at")?),
     })
+}
+
+/// Written before an attempt, so that a crash behind it is known to have been one.
+pub fn begin(tx: &Transaction, due: &Due, now: Time) -> Result<(), StoreError> {
+    tx.prepare_cached("update outbox set tried_at = coalesce(tried_at, ?2) where id = ?1")?
+        .execute(params![due.id, now.0])?;
+    Ok(())
 }
 
 /// The forge has it. `false`: it was made newer meanwhile and stays open.
@@ -98,6 +120,10 @@ pub fn done(tx: &Transaction, due: &Due, now: Time) -> Result<bool, StoreError> 
             "update outbox set done_at = ?3, last_error = null where id = ?1 and newness = ?2 and done_at is null",
         )?
         .execute(params![due.id, due.newness, now.0])?;
+    if rows == 0 {
+        // What it says now was never tried.
+        tx.prepare_cached("update outbox set tried_at = null where id = ?1 and done_at is null")?.execute([due.id])?;
+    }
     Ok(rows == 1)
 }
 
@@ -129,17 +155,26 @@ pub struct Voice {
     /// The forge's number of our comment.
     pub comment: Option<CommentId>,
     pub body_hash: Option<String>,
-    pub is_verdict: bool,
+    /// The run whose verdict it shows; `None` while it shows progress.
+    pub verdict_of: Option<RunId>,
+    /// The comment that `comment` took the place of, still to be deleted.
+    pub replaced: Option<CommentId>,
     pub status: Option<String>,
 }
 
 pub fn voice(db: &Connection, repository: RepoId, pr: Pr, head: &Head) -> Result<Voice, StoreError> {
     let mut statement = db.prepare_cached(
-        "select comment, body_hash, is_verdict, status from voices where repository = ?1 and pr = ?2 and head = ?3",
+        "select comment, body_hash, verdict_of, replaced, status from voices where repository = ?1 and pr = ?2 and head = ?3",
     )?;
     let found = statement
         .query_row(params![repository, pr, head.as_str()], |row| {
-            Ok(Voice { comment: row.get(0)?, body_hash: row.get(1)?, is_verdict: row.get(2)?, status: row.get(3)? })
+            Ok(Voice {
+                comment: row.get(0)?,
+                body_hash: row.get(1)?,
+                verdict_of: row.get(2)?,
+                replaced: row.get(3)?,
+                status: row.get(4)?,
+            })
         })
         .optional()?;
     Ok(found.unwrap_or_default())
@@ -147,9 +182,10 @@ pub fn voice(db: &Connection, repository: RepoId, pr: Pr, head: &Head) -> Result
 
 pub fn set_voice(tx: &Transaction, repository: RepoId, pr: Pr, head: &Head, voice: &Voice) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "insert into voices (repository, pr, head, comment, body_hash, is_verdict, status)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         on conflict (repository, pr, head) do update set comment = ?4, body_hash = ?5, is_verdict = ?6, status = ?7",
+        "insert into voices (repository, pr, head, comment, body_hash, verdict_of, replaced, status)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         on conflict (repository, pr, head)
+         do update set comment = ?4, body_hash = ?5, verdict_of = ?6, replaced = ?7, status = ?8",
     )?
     .execute(params![
         repository,
@@ -157,7 +193,8 @@ pub fn set_voice(tx: &Transaction, repository: RepoId, pr: Pr, head: &Head, voic
         head.as_str(),
         voice.comment,
         voice.body_hash,
-        voice.is_verdict,
+        voice.verdict_of,
+        voice.replaced,
         voice.status
     ])?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Every list walks the index that has its order: no scan, no sort.
 
 use super::runs::{Filter, page_sql};
-use super::{comments, outbox, runs, tests};
+use super::{comments, outbox, pages, runs, tests};
 use crate::model::Outcome;
 
 async fn plan_of(sql: &'static str) -> String {
@@ -33,8 +33,21 @@ async fn lists_walk_their_index() {
         (filter(recipe(), None), "runs_by_recipe "),
         (filter(None, Some(Outcome::Failed)), "runs_by_outcome "),
         (filter(recipe(), Some(Outcome::Failed)), "runs_by_recipe_outcome "),
+        (pages::list_sql(&Filter::default()), "PRIMARY KEY"),
+        (pages::list_sql(&Filter { recipe: recipe(), outcome: None }), "runs_by_recipe "),
+        (pages::list_sql(&Filter { recipe: None, outcome: Some(Outcome::Failed) }), "runs_by_outcome "),
+        (pages::list_sql(&Filter { recipe: recipe(), outcome: Some(Outcome::Failed) }), "runs_by_recipe_outcome "),
+        (pages::LATEST_OF_RECIPE, "runs_by_recipe "),
+        (pages::RECIPES, "runs_by_recipe"),
+        (pages::OPEN, "runs_waiting"),
+        (pages::OPEN_COUNT, "runs_waiting"),
         (runs::OPEN, "runs_waiting"),
+        (runs::RESUMING, "runs_waiting"),
+        (runs::WAITING, "runs_waiting"),
+        (runs::RUNNING, "runs_waiting"),
+        (runs::UNWANTED, "runs_waiting"),
         (runs::OF_PR, "runs_by_pr "),
+        (comments::UNDECIDED, "comments_undecided"),
         (comments::DECISIONS, "decisions_newest"),
         (outbox::DUE, "outbox_due"),
     ] {

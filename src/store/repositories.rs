@@ -14,9 +14,10 @@ pub struct Repository {
     pub enrolled: bool,
     /// The rule that enrolled it, or why none did.
     pub why: String,
-    /// The newest change of a comment that was read; `None` until the first look.
-    pub watermark: Option<Time>,
-    pub first_look_at: Option<Time>,
+    /// The newest change of a comment that was read, by the forge's clock.
+    pub watermark: Time,
+    /// By the forge's clock: what was written before is history.
+    pub first_look_at: Time,
     pub last_look_at: Option<Time>,
     pub last_error: Option<String>,
     pub recipe: Option<String>,
@@ -31,8 +32,8 @@ fn read(row: &Row) -> rusqlite::Result<Repository> {
         repo: Repo { owner, name },
         enrolled: row.get("enrolled")?,
         why: row.get("why")?,
-        watermark: row.get::<_, Option<i64>>("watermark")?.map(Time),
-        first_look_at: row.get::<_, Option<i64>>("first_look_at")?.map(Time),
+        watermark: Time(row.get("watermark")?),
+        first_look_at: Time(row.get("first_look_at")?),
         last_look_at: row.get::<_, Option<i64>>("last_look_at")?.map(Time),
         last_error: row.get("last_error")?,
         recipe: row.get("recipe")?,
@@ -44,26 +45,65 @@ fn bad(error: crate::model::NotA) -> rusqlite::Error {
 }
 
 /// Notes a repository and the rule's word on it; a rename keeps everything else.
-pub fn see(tx: &Transaction, id: RepoId, repo: &Repo, enrolled: bool, why: &str, now: Time) -> Result<(), StoreError> {
+///
+/// What was written before it was enrolled is history. One that was never seen counts from `unseen_since`, the moment of the
+/// last complete listing, in which it was not; one that is enrolled after it was not, from `enrolled_at`. Both are by the
+/// forge's clock.
+pub fn see(
+    tx: &Transaction,
+    listed: &Listed<'_>,
+    unseen_since: Time,
+    enrolled_at: Time,
+    now: Time,
+) -> Result<(), StoreError> {
+    let Listed { id, repo, enrolled, why } = *listed;
     // A name that moved to another repository must not stop the one that has it now.
     tx.prepare_cached(
         "update repositories set name = name || '-was-' || id where owner = ?1 and name = ?2 and id <> ?3",
     )?
     .execute(params![repo.owner.as_str(), repo.name.as_str(), id])?;
     tx.prepare_cached(
-        "insert into repositories (id, owner, name, enrolled, why, seen_at) values (?1, ?2, ?3, ?4, ?5, ?6)
-         on conflict (id) do update set owner = ?2, name = ?3, enrolled = ?4, why = ?5",
+        "insert into repositories (id, owner, name, enrolled, why, watermark, first_look_at, seen_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?8)
+         on conflict (id) do update
+            set owner = ?2, name = ?3, enrolled = ?4, why = ?5,
+                watermark = case when enrolled < ?4 then ?7 else watermark end,
+                first_look_at = case when enrolled < ?4 then ?7 else first_look_at end",
     )?
-    .execute(params![id, repo.owner.as_str(), repo.name.as_str(), enrolled, why, now.0])?;
+    .execute(params![
+        id,
+        repo.owner.as_str(),
+        repo.name.as_str(),
+        enrolled,
+        why,
+        unseen_since.0,
+        enrolled_at.0,
+        now.0
+    ])?;
     Ok(())
 }
 
-/// A look went well: the watermark moves forward and never back.
+/// A repository as the forge lists it, and the rule's word on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    pub id: RepoId,
+    pub repo: &'a Repo,
+    pub enrolled: bool,
+    /// The rule that enrols it, or why none does.
+    pub why: &'a str,
+}
+
+/// Enrolled, but not in a complete listing any more.
+pub fn left(tx: &Transaction, id: RepoId, why: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("update repositories set enrolled = 0, why = ?2 where id = ?1")?.execute(params![id, why])?;
+    Ok(())
+}
+
+/// A look went well: the watermark, by the forge's clock, moves forward and never back.
 pub fn looked(tx: &Transaction, id: RepoId, watermark: Time, now: Time) -> Result<(), StoreError> {
     tx.prepare_cached(
         "update repositories
-            set watermark = max(coalesce(watermark, ?2), ?2), first_look_at = coalesce(first_look_at, ?3),
-                last_look_at = ?3, last_error = null
+            set watermark = max(watermark, ?2), last_look_at = ?3, tried_at = ?3, last_error = null
           where id = ?1",
     )?
     .execute(params![id, watermark.0, now.0])?;
@@ -71,9 +111,22 @@ pub fn looked(tx: &Transaction, id: RepoId, watermark: Time, now: Time) -> Resul
 }
 
 /// A look went wrong; shown to the operator until one goes well.
-pub fn look_failed(tx: &Transaction, id: RepoId, error: &str) -> Result<(), StoreError> {
-    tx.prepare_cached("update repositories set last_error = ?2 where id = ?1")?.execute(params![id, error])?;
+pub fn look_failed(tx: &Transaction, id: RepoId, error: &str, now: Time) -> Result<(), StoreError> {
+    tx.prepare_cached("update repositories set last_error = ?2, tried_at = ?3 where id = ?1")?
+        .execute(params![id, error, now.0])?;
     Ok(())
+}
+
+/// Enrolled and not looked at since `before`: who waited longest first.
+pub fn unswept(db: &Connection, before: Time, count: u32) -> Result<Vec<Repository>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select * from repositories
+          where enrolled = 1 and (tried_at is null or tried_at < ?1)
+          order by tried_at, id
+          limit ?2",
+    )?;
+    let rows = statement.query_map(params![before.0, count], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub fn set_recipe(tx: &Transaction, id: RepoId, recipe: &str) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! Runs: what waits, what runs, what is over. The transitions of `engine::run` end here, each one statement.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{StoreError, events};
@@ -215,6 +217,50 @@ pub fn open(db: &Connection) -> Result<Vec<Run>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The queue in its order: what was interrupted goes on first, then first asked first. Walks `runs_waiting`.
+pub fn waiting(db: &Connection, count: u32) -> Result<Vec<Run>, StoreError> {
+    let mut runs = Vec::new();
+    for sql in [RESUMING, WAITING] {
+        let mut statement = db.prepare_cached(sql)?;
+        let rows = statement.query_map([count], read)?;
+        runs.append(&mut rows.collect::<Result<_, _>>()?);
+    }
+    runs.truncate(count as usize);
+    Ok(runs)
+}
+
+pub(super) const RESUMING: &str = "
+    select * from runs
+     where finished_at is null and started_at is null
+       and retry_of in (select id from runs where outcome = 'interrupted')
+     order by id
+     limit ?1";
+
+pub(super) const WAITING: &str = "
+    select * from runs
+     where finished_at is null and started_at is null
+       and (retry_of is null or retry_of not in (select id from runs where outcome = 'interrupted'))
+     order by id
+     limit ?1";
+
+/// Started and not over, oldest first. Walks `runs_waiting`.
+pub(super) const RUNNING: &str = "select * from runs where finished_at is null and started_at is not null order by id";
+
+pub fn running(db: &Connection) -> Result<Vec<Run>, StoreError> {
+    let mut statement = db.prepare_cached(RUNNING)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Open runs that somebody wants to end. Walks `runs_waiting`.
+pub(super) const UNWANTED: &str = "select * from runs where finished_at is null and cancel_at is not null order by id";
+
+pub fn unwanted(db: &Connection) -> Result<Vec<Run>, StoreError> {
+    let mut statement = db.prepare_cached(UNWANTED)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The runs of one pull request, newest first. Walks `runs_by_pr`.
 pub fn of_pr(db: &Connection, repository: RepoId, pr: Pr, count: u32) -> Result<Vec<Run>, StoreError> {
     let mut statement = db.prepare_cached(OF_PR)?;
@@ -223,6 +269,26 @@ pub fn of_pr(db: &Connection, repository: RepoId, pr: Pr, count: u32) -> Result<
 }
 
 pub(super) const OF_PR: &str = "select * from runs where repository = ?1 and pr = ?2 order by id desc limit ?3";
+
+/// The newest run of a head: the one that the head's comment and status speak of. Walks `runs_by_pr`.
+pub fn of_head(db: &Connection, repository: RepoId, pr: Pr, head: &Head) -> Result<Option<Run>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select * from runs where repository = ?1 and pr = ?2 and head = ?3 order by id desc limit 1",
+    )?;
+    Ok(statement.query_row(params![repository, pr, head.as_str()], read).optional()?)
+}
+
+/// How long a run of this recipe usually takes: the median of its last ten that came to a verdict.
+pub fn usual(db: &Connection, recipe: &str) -> Result<Option<Duration>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select finished_at - started_at from runs
+          where recipe = ?1 and outcome in ('passed', 'failed') and started_at is not null
+          order by id desc limit 10",
+    )?;
+    let mut spans: Vec<i64> = statement.query_map([recipe], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    spans.sort_unstable();
+    Ok(spans.get(spans.len() / 2).map(|ms| Duration::from_millis(ms.unsigned_abs())))
+}
 
 /// Which runs a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -13,7 +13,8 @@ async fn abra_is_called_with_chaos_offline_and_no_input_and_no_secret() {
 
     let calls = house.calls_of_abra().await;
     for command in ["app new", "app secret generate", "app deploy", "app undeploy"] {
-        let call = calls.iter().find(|call| call.is(command)).unwrap_or_else(|| panic!("no call of {command}: {calls:?}"));
+        let call =
+            calls.iter().find(|call| call.is(command)).unwrap_or_else(|| panic!("no call of {command}: {calls:?}"));
         for flag in ["-n", "-o"] {
             assert!(call.has(flag), "{command} without {flag}: {call:?}");
         }

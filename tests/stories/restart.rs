@@ -4,7 +4,7 @@ use crate::support::*;
 
 #[tokio::test]
 async fn a_comment_made_while_nobody_was_there_runs_once() {
-    let Some(mut house) = House::open("restart").await else { return };
+    let Some(house) = House::open("restart").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
     house.has_looked().await;
 
@@ -25,7 +25,7 @@ async fn a_comment_made_while_nobody_was_there_runs_once() {
 
 #[tokio::test]
 async fn a_run_that_was_killed_is_torn_down_and_tried_again() {
-    let Some(mut house) = House::open("killed").await else { return };
+    let Some(house) = House::open("killed").await else { return };
     let change = house.pull_request(Fixture::named("app").env("MODE", "slow:3")).await;
 
     change.says(MEMBER, "!testme").await;

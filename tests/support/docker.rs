@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 /// Why nothing can be deployed here, if nothing can.
-pub fn missing() -> Option<String> {
+pub(crate) fn missing() -> Option<String> {
     let answer = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
     match answer {
         Ok(answer) if answer.status.success() => None,
@@ -12,7 +12,7 @@ pub fn missing() -> Option<String> {
     }
 }
 
-pub fn docker(arguments: &[&str]) -> Output {
+pub(crate) fn docker(arguments: &[&str]) -> Output {
     Command::new("docker").args(arguments).stdin(Stdio::null()).output().expect("docker was there a moment ago")
 }
 
@@ -21,7 +21,7 @@ fn lines(arguments: &[&str]) -> Vec<String> {
 }
 
 /// Everything on this Swarm whose name has `mark` in it: `volume x_h3_ci_test_data`, ….
-pub fn objects(mark: &str) -> Vec<String> {
+pub(crate) fn objects(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (kind, list) in [
         ("service", &["service", "ls", "--format", "{{.Name}}"][..]),
@@ -37,12 +37,12 @@ pub fn objects(mark: &str) -> Vec<String> {
 }
 
 /// Containers that run now.
-pub fn running(mark: &str) -> Vec<String> {
+pub(crate) fn running(mark: &str) -> Vec<String> {
     lines(&["ps", "--format", "{{.Names}}"]).into_iter().filter(|name| name.contains(mark)).collect()
 }
 
 /// What is left of a story that failed: removed as far as it goes, services first.
-pub fn remove(mark: &str) {
+pub(crate) fn remove(mark: &str) {
     for _ in 0..20 {
         let left = objects(mark);
         if left.is_empty() {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 /// A recipe, and what a story changes in it. Changes are made in every step of its history.
 #[derive(Clone, Debug)]
-pub struct Fixture {
+pub(crate) struct Fixture {
     name: String,
     repository: String,
     changes: Vec<Change>,
-    pub lightweight_tags: usize,
+    pub(crate) lightweight_tags: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -20,61 +20,61 @@ enum Change {
 }
 
 impl Fixture {
-    pub fn named(name: &str) -> Fixture {
+    pub(crate) fn named(name: &str) -> Fixture {
         Fixture { name: name.into(), repository: name.into(), changes: Vec::new(), lightweight_tags: 0 }
     }
 
-    pub fn repository(&self) -> &str {
+    pub(crate) fn repository(&self) -> &str {
         &self.repository
     }
 
-    pub fn in_repository(mut self, repository: &str) -> Fixture {
+    pub(crate) fn in_repository(mut self, repository: &str) -> Fixture {
         self.repository = repository.into();
         self
     }
 
     /// Another recipe altogether, of the same making.
-    pub fn called(self, name: &str) -> Fixture {
+    pub(crate) fn called(self, name: &str) -> Fixture {
         self.env("TYPE", name).in_repository(name)
     }
 
-    pub fn file(self, path: &str, text: &str) -> Fixture {
+    pub(crate) fn file(self, path: &str, text: &str) -> Fixture {
         self.bytes(path, text.as_bytes())
     }
 
-    pub fn bytes(mut self, path: &str, bytes: &[u8]) -> Fixture {
+    pub(crate) fn bytes(mut self, path: &str, bytes: &[u8]) -> Fixture {
         self.changes.push(Change::Write(path.into(), bytes.into()));
         self
     }
 
-    pub fn replace(mut self, path: &str, old: &str, new: &str) -> Fixture {
+    pub(crate) fn replace(mut self, path: &str, old: &str, new: &str) -> Fixture {
         self.changes.push(Change::Replace(path.into(), old.into(), new.into()));
         self
     }
 
-    pub fn without(mut self, path: &str) -> Fixture {
+    pub(crate) fn without(mut self, path: &str) -> Fixture {
         self.changes.push(Change::Remove(path.into()));
         self
     }
 
-    pub fn link(mut self, path: &str, target: &str) -> Fixture {
+    pub(crate) fn link(mut self, path: &str, target: &str) -> Fixture {
         self.changes.push(Change::Link(path.into(), target.into()));
         self
     }
 
     /// Sets a variable of `.env.sample`, whatever it was.
-    pub fn env(mut self, key: &str, value: &str) -> Fixture {
+    pub(crate) fn env(mut self, key: &str, value: &str) -> Fixture {
         self.changes.push(Change::Replace(".env.sample".into(), format!("{key}="), value.into()));
         self
     }
 
-    pub fn with_lightweight_tags(mut self, count: usize) -> Fixture {
+    pub(crate) fn with_lightweight_tags(mut self, count: usize) -> Fixture {
         self.lightweight_tags = count;
         self
     }
 
     /// Lays the recipe with its changes into `dir`, in the form that `cc-ci dev recipe` takes.
-    pub fn lay(&self, dir: &Path) -> PathBuf {
+    pub(crate) fn lay(&self, dir: &Path) -> PathBuf {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recipes").join(&self.name);
         copy(&source, dir);
         let steps = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());

@@ -10,38 +10,36 @@ mod patience;
 mod pull_request;
 mod rig;
 
-pub use fixture::Fixture;
-pub use house::{House, Setup};
-pub use patience::eventually;
-pub use pull_request::PullRequest;
+pub(crate) use fixture::Fixture;
+pub(crate) use house::{House, Setup};
 
-pub const ORGANISATION: &str = "recipes";
-pub const MEMBER: &str = "alice";
-pub const STRANGER: &str = "mallory";
+pub(crate) const ORGANISATION: &str = "recipes";
+pub(crate) const MEMBER: &str = "alice";
+pub(crate) const STRANGER: &str = "mallory";
 
 /// The forms in which a secret could show.
-pub fn forms_of(secret: &str) -> Vec<String> {
+pub(crate) fn forms_of(secret: &str) -> Vec<String> {
     use base64::Engine;
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let base64 = base64::engine::general_purpose::STANDARD_NO_PAD.encode(secret);
     vec![secret.to_owned(), base64, hex.to_uppercase(), hex]
 }
 
-pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 /// Text of a page or a comment, with claims about it.
 #[derive(Debug)]
-pub struct Text(pub String);
+pub(crate) struct Text(pub String);
 
 impl Text {
-    pub fn contains(&self, words: &str) -> &Text {
+    pub(crate) fn contains(&self, words: &str) -> &Text {
         assert!(self.0.contains(words), "`{words}` is not in:\n{}", self.0);
         self
     }
 
-    pub fn lacks(&self, words: &str) -> &Text {
+    pub(crate) fn lacks(&self, words: &str) -> &Text {
         assert!(!self.0.contains(words), "`{words}` is in:\n{}", self.0);
         self
     }

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a story waits for one thing: `CC_CI_PATIENCE` in seconds, 120 where it is not set.
-pub fn patience() -> Duration {
+pub(crate) fn patience() -> Duration {
     let seconds = std::env::var("CC_CI_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
     Duration::from_secs(seconds)
 }
 
 /// Looks until `look` finds something; panics with what it says of the last look when patience ends.
-pub async fn eventually<T, F, L>(what: &str, mut look: L) -> T
+pub(crate) async fn eventually<T, F, L>(what: &str, mut look: L) -> T
 where
     F: Future<Output = Result<T, String>>,
     L: FnMut() -> F,

@@ -1,0 +1,42 @@
+//! `cc-ci reconcile`: what systemd's oneshots call, and the demo.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{Configured, Done, Failure};
+use crate::reconcile as rooms;
+
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    what: What,
+    #[command(flatten)]
+    configured: Configured,
+    /// Takes it away instead: the proxy's stack and all that belongs to it.
+    #[arg(long)]
+    remove: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// This machine is the manager of its own Swarm, and the proxy's network is there.
+    Swarm,
+    /// Traefik stands in front of the apps with the wildcard certificate.
+    Proxy,
+}
+
+pub(super) async fn reconcile(asked: Reconcile) -> Done {
+    let config = asked.configured.load()?;
+    let done = match (asked.what, asked.remove) {
+        (What::Swarm, false) => rooms::swarm(&config).await,
+        (What::Proxy, false) => rooms::proxy(&config).await,
+        (What::Proxy, true) => rooms::remove_proxy(&config).await,
+        (What::Swarm, true) => {
+            return Err(Failure::usage(anyhow::anyhow!("a Swarm is left by hand: `docker swarm leave --force`")));
+        }
+    };
+    for line in done.map_err(Failure::infra)? {
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,266 @@
+//! `cc-ci runs list|show|log`: what the database of this machine knows.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Configured, Done, Failure};
+use crate::clock::Time;
+use crate::config;
+use crate::logs;
+use crate::model::{Outcome, RunId};
+use crate::store::runs::{Filter, Run};
+use crate::store::stages::{Check, Stage};
+use crate::store::{Store, runs, stages};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// The newest first.
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Only this recipe's.
+        #[arg(long)]
+        recipe: Option<String>,
+        /// Only those that ended so.
+        #[arg(long)]
+        outcome: Option<Outcome>,
+        /// Only those before this one.
+        #[arg(long)]
+        before: Option<RunId>,
+        #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run: its stages, its checks, how it ended.
+    Show {
+        #[command(flatten)]
+        place: Place,
+        run: RunId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// What it wrote.
+    Log {
+        #[command(flatten)]
+        place: Place,
+        run: RunId,
+        /// Goes on until the run is over.
+        #[arg(long, short)]
+        follow: bool,
+    },
+}
+
+/// Which state directory: the configuration's, or one by name.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    #[command(flatten)]
+    configured: Configured,
+    /// The state directory itself, without a configuration.
+    #[arg(long, conflicts_with = "config")]
+    state: Option<PathBuf>,
+}
+
+impl Place {
+    fn dir(&self) -> Result<PathBuf, Failure> {
+        match &self.state {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(self.configured.load()?.state_dir),
+        }
+    }
+
+    fn store(&self) -> Result<(PathBuf, Store), Failure> {
+        let dir = self.dir()?;
+        let database = config::database_in(&dir);
+        if !database.exists() {
+            return Err(Failure::usage(anyhow::anyhow!("{} holds no cc-ci database", dir.display())));
+        }
+        Ok((dir, Store::open(&database)?))
+    }
+}
+
+pub(super) async fn runs(command: Runs) -> Done {
+    match command {
+        Runs::List { place, recipe, outcome, before, count, json } => {
+            let (_, store) = place.store()?;
+            let filter = Filter { recipe, outcome };
+            let page = store.read(move |db| runs::page(db, &filter, before, count)).await?;
+            if json {
+                return print(&Value::Array(page.iter().map(as_json).collect()));
+            }
+            list(&page);
+            Ok(ExitCode::SUCCESS)
+        }
+        Runs::Show { place, run: id, json } => {
+            let (_, store) = place.store()?;
+            let (run, stages, checks) = whole(&store, id).await?;
+            if json {
+                let mut value = as_json(&run);
+                value["stages"] = stages.iter().map(stage_as_json).collect();
+                value["checks"] = checks.iter().map(check_as_json).collect();
+                return print(&value);
+            }
+            show(&run, &stages, &checks);
+            Ok(ExitCode::SUCCESS)
+        }
+        Runs::Log { place, run, follow } => log(&place, run, follow).await,
+    }
+}
+
+async fn whole(store: &Store, id: RunId) -> Result<(Run, Vec<Stage>, Vec<Check>), Failure> {
+    let found = store
+        .read(move |db| {
+            let Some(run) = runs::by_id(db, id)? else { return Ok(None) };
+            Ok(Some((run, stages::of_run(db, id)?, stages::checks_of_run(db, id)?)))
+        })
+        .await?;
+    found
+        .ok_or_else(|| Failure::usage(anyhow::anyhow!("there is no run {id}; `cc-ci runs list` shows those there are")))
+}
+
+fn print(value: &Value) -> Done {
+    println!("{value:#}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(page: &[Run]) {
+    if page.is_empty() {
+        println!("no runs");
+        return;
+    }
+    println!("{:>6}  {:24} {:>5}  {:8}  {:12} {:16}  reason", "run", "recipe", "PR", "head", "state", "queued");
+    for run in page {
+        let pr = run.pr.map_or(String::from("-"), |pr| format!("#{pr}"));
+        let line = format!(
+            "{:>6}  {:24} {:>5}  {:8}  {:12} {:16}  {}",
+            run.id,
+            plain(&run.recipe),
+            pr,
+            run.head.short(),
+            state(run),
+            run.queued_at.format("%Y-%m-%d %H:%M"),
+            plain(run.reason.as_deref().or(run.waits_for.as_deref()).unwrap_or(""))
+        );
+        println!("{}", cut(&line));
+    }
+}
+
+fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
+    let version = run.version.as_deref().unwrap_or("");
+    println!(
+        "run {} · {} {} at {} · asked by {}",
+        run.id,
+        plain(&run.recipe),
+        plain(version),
+        run.head.short(),
+        plain(&run.asked_by)
+    );
+    println!(
+        "{}{}",
+        state(run),
+        run.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default()
+    );
+    for stage in stages {
+        let took = match (stage.started_at, stage.finished_at) {
+            (Some(from), Some(to)) => format!("{:.1} s", to.since(from).as_secs_f64()),
+            _ => String::new(),
+        };
+        let reason = stage.reason.as_deref().map(plain).unwrap_or_default();
+        println!("  {:10} {:14} {took:>9}  {reason}", stage.name, stage.state);
+    }
+    for check in checks {
+        let detail = match (&check.expected, &check.got) {
+            (Some(expected), Some(got)) => format!("expected {}, got {}", plain(expected), plain(got)),
+            (None, Some(got)) => plain(got),
+            (Some(expected), None) => plain(expected),
+            (None, None) => String::new(),
+        };
+        println!("  {:10} {:14} {} {detail}", check.stage, check.state, plain(&check.name));
+    }
+}
+
+async fn log(place: &Place, run: RunId, follow: bool) -> Done {
+    let (dir, store) = place.store()?;
+    whole(&store, run).await?;
+    let mut out = std::io::stdout();
+    let mut at = 0;
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        let over = store.read(move |db| Ok(runs::by_id(db, run)?.is_none_or(|run| run.finished_at.is_some()))).await?;
+        match logs::open(&config::logs_in(&dir), run) {
+            Ok(mut log) => loop {
+                let bytes = log.read_at(at, 1 << 16).map_err(Failure::infra)?;
+                if bytes.is_empty() {
+                    break;
+                }
+                at += bytes.len() as u64;
+                if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            },
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Failure::infra(error)),
+            Err(_) if !follow => return Err(Failure::no(anyhow::anyhow!("run {run} has written nothing"))),
+            Err(_) => {}
+        }
+        if over || !follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        ticks.tick().await;
+    }
+}
+
+/// How far it is, in one word.
+fn state(run: &Run) -> &'static str {
+    match (run.outcome, run.started_at) {
+        (Some(outcome), _) => outcome.as_str(),
+        (None, Some(_)) => "running",
+        (None, None) => "queued",
+    }
+}
+
+/// Without what a terminal could take for a command.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// To the terminal's width; whole where there is none.
+fn cut(line: &str) -> String {
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if std::io::stdout().is_terminal() && columns > 20 && line.chars().count() > columns {
+        line.chars().take(columns - 1).chain(['…']).collect()
+    } else {
+        line.to_owned()
+    }
+}
+
+fn as_json(run: &Run) -> Value {
+    let time = |at: Option<Time>| at.map(Time::rfc3339);
+    json!({
+        "id": run.id, "state": state(run), "outcome": run.outcome, "reason": run.reason, "origin": run.origin,
+        "repository": run.repo_name, "recipe": run.recipe, "pr": run.pr, "head": run.head, "version": run.version,
+        "domain": run.domain, "asked_by": run.asked_by, "asked": run.asked, "attempt": run.attempt,
+        "retry_of": run.retry_of, "superseded_by": run.superseded_by, "queued_at": run.queued_at.rfc3339(),
+        "started_at": time(run.started_at), "finished_at": time(run.finished_at), "waits_for": run.waits_for,
+        "level": run.level, "unredactable": run.unredactable,
+    })
+}
+
+fn stage_as_json(stage: &Stage) -> Value {
+    json!({
+        "name": stage.name, "state": stage.state, "reason": stage.reason,
+        "started_at": stage.started_at.map(Time::rfc3339), "finished_at": stage.finished_at.map(Time::rfc3339),
+        "waited_ms": stage.waited.as_millis() as u64,
+    })
+}
+
+fn check_as_json(check: &Check) -> Value {
+    json!({
+        "stage": check.stage, "name": check.name, "state": check.state, "expected": check.expected, "got": check.got,
+        "took_ms": check.took.map(|took| took.as_millis() as u64),
+    })
+}

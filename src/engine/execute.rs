@@ -1,0 +1,328 @@
+//! One run from its start to its verdict: the stages in turn, then the teardown, then the outcome, in that order whatever
+//! happens in between. A stage that fails ends the stages, never the teardown.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ledger::Ledger;
+use super::run::{self, Planned, StageEnd, Verdict};
+use super::scheduler::{Stop, Why, Work};
+use super::watchdog::{Broken, Watchdog};
+use super::{causes, recover};
+use crate::abra::driver::{Abra, Home, Listener};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::logs::{self, Log};
+use crate::model::{Asked, Origin, Outcome, RunId, StageName, StageState};
+use crate::secrets::redact::Redactor;
+use crate::stages::teardown::{End, Means, tear_down};
+use crate::stages::{self, Done, Job, Learned, Made, Source, Trouble};
+use crate::store::runs::Run;
+use crate::store::{StoreError, apps, runs, stages as stage_rows};
+use crate::swarm::Swarm;
+
+/// What runs are carried out with. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub config: Arc<Config>,
+    pub ledger: Ledger,
+    pub clock: Clock,
+    pub swarm: Swarm,
+    pub abra: Arc<Abra>,
+    pub redactor: Redactor,
+    /// Tells this appliance's objects from another's on the same Swarm.
+    pub instance: String,
+}
+
+/// How the stages of a run came out.
+enum Walked {
+    /// All that were planned passed.
+    Well,
+    Badly(Verdict),
+    /// The process has to stop; the run is tried again.
+    Stopped,
+}
+
+impl Work for Engine {
+    fn plan(&self, asked: Asked) -> Vec<Planned> {
+        stages::plan(asked)
+    }
+
+    async fn carry_out(&self, run: Run, stop: Stop) {
+        let id = run.id;
+        if let Err(error) = self.try_carry_out(run, &stop).await {
+            tracing::error!(run = %id, error = %causes(&error), "a run could not be written down to its end; closing it");
+            self.pick_up(id).await;
+        }
+    }
+
+    async fn pick_up(&self, run: RunId) {
+        let why = "cc-ci broke off in the middle by a fault of its own";
+        if let Err(error) = recover::close(self, run, why).await {
+            tracing::error!(run = %run, error = %causes(&error), "a run could not be closed; the next start closes it");
+        }
+    }
+}
+
+impl Engine {
+    /// Where a run keeps what it needs while it runs.
+    pub fn run_dir(&self, run: RunId) -> PathBuf {
+        self.config.work_dir().join(run.to_string())
+    }
+
+    pub fn means(&self) -> Means {
+        Means { swarm: self.swarm.clone(), abra: Arc::clone(&self.abra), limits: self.config.runner.limits.clone() }
+    }
+
+    async fn try_carry_out(&self, run: Run, stop: &Stop) -> Result<(), StoreError> {
+        let id = run.id;
+        let job = match self.prepare(run, stop).await {
+            Ok(job) => job,
+            Err(reason) => {
+                let verdict = Verdict { outcome: Outcome::Infra, reason };
+                self.finish(id, verdict).await?;
+                return Ok(());
+            }
+        };
+        let mut learned = Learned::default();
+        let walked = self.walk(&job, stop, &mut learned).await?;
+        let unverified = self.uninstall(&job, learned.app.as_ref()).await?;
+        self.clear(id).await;
+        let ended = match (walked, unverified) {
+            (Walked::Stopped, _) => {
+                let now = self.clock.now();
+                let why = "the runner was stopped while it ran";
+                let next = self
+                    .ledger
+                    .write("could not interrupt a run", move |tx| {
+                        run::interrupt(tx, id, why, run::torn_down(tx, id)?, now)
+                    })
+                    .await?;
+                tracing::info!(run = %id, next = next.map(|next| next.0), "run interrupted");
+                why.to_owned()
+            }
+            (Walked::Well, Some(reason)) => self.finish(id, Verdict { outcome: Outcome::Infra, reason }).await?,
+            (Walked::Well, None) => {
+                let reason = "every stage passed".to_owned();
+                self.finish(id, Verdict { outcome: Outcome::Passed, reason }).await?
+            }
+            (Walked::Badly(verdict), _) => self.finish(id, verdict).await?,
+        };
+        job.log.line(StageName::Uninstall, &ended);
+        if let Some(fault) = job.log.fault() {
+            tracing::error!(run = %id, fault, "something of the run's log is missing");
+        }
+        if let Err(error) = job.log.close().await {
+            tracing::warn!(run = %id, error = %error, "the run's log could not be packed");
+        }
+        Ok(())
+    }
+
+    /// Says what it came to.
+    async fn finish(&self, id: RunId, verdict: Verdict) -> Result<String, StoreError> {
+        let now = self.clock.now();
+        let verdict = self
+            .ledger
+            .write("could not finish a run", move |tx| run::finish(tx, id, verdict, run::torn_down(tx, id)?, now))
+            .await?;
+        tracing::info!(run = %id, outcome = %verdict.outcome, reason = verdict.reason, "run finished");
+        Ok(format!("{}: {}", verdict.outcome, verdict.reason))
+    }
+
+    /// Directory, log and limits. What goes wrong here is the machine's fault, in words.
+    async fn prepare(&self, run: Run, stop: &Stop) -> Result<Job, String> {
+        let dir = self.run_dir(run.id);
+        let home = Home::of(&dir);
+        let made = {
+            let (dir, home) = (dir.clone(), home.clone());
+            tokio::task::spawn_blocking(move || {
+                // Numbers of runs are never used twice, so what is there is of a life before a restored backup.
+                let _ = std::fs::remove_dir_all(&dir);
+                home.make()
+            })
+            .await
+        };
+        let cannot = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}; is the disk full?");
+        made.map_err(|error| cannot("a fault of cc-ci", &error))?
+            .map_err(|error| cannot(&format!("{} cannot be made", dir.display()), &error))?;
+        let redactor = self.redactor.scope();
+        let path = logs::path(&self.config.logs_dir(), run.id);
+        let log = Log::create(&path, redactor.clone(), self.clock.clone(), self.config.logs.run_bytes)
+            .map_err(|error| cannot("the run's log cannot be written", &error))?;
+        Ok(Job {
+            config: Arc::clone(&self.config),
+            ledger: self.ledger.clone(),
+            clock: self.clock.clone(),
+            swarm: self.swarm.clone(),
+            abra: Arc::clone(&self.abra),
+            source: self.source(&run),
+            run,
+            log,
+            redactor,
+            watchdog: Watchdog::new(self.config.runner.limits.clone(), stop.clone()),
+            dir,
+            home,
+            instance: self.instance.clone(),
+        })
+    }
+
+    fn source(&self, run: &Run) -> Source {
+        if run.origin == Origin::Local {
+            return Source::Directory(PathBuf::from(&run.repo_name));
+        }
+        let forge = &self.config.forge;
+        Source::Forge {
+            url: format!("{}/{}.git", forge.url.trim_end_matches('/'), run.repo_name),
+            token_file: self.config.runner.git_token_file.clone().unwrap_or_else(|| forge.token_file.clone()),
+        }
+    }
+
+    /// The planned stages but the last, in their order.
+    async fn walk(&self, job: &Job, stop: &Stop, learned: &mut Learned) -> Result<Walked, StoreError> {
+        let id = job.run.id;
+        let planned = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
+        let mut bad: Option<(StageName, Verdict)> = None;
+        for stage in planned {
+            if stage.state != StageState::Waiting || stage.name == StageName::Uninstall {
+                continue;
+            }
+            if let Some((culprit, verdict)) = &bad {
+                let reason = format!("{culprit} {}", verdict.outcome);
+                self.end_stage(job, stage.name, StageState::Skipped, Some(reason), Duration::ZERO).await?;
+                continue;
+            }
+            let verdict = match self.one_stage(job, stage.name, stop, learned).await? {
+                Some(Ok(())) => continue,
+                Some(Err(verdict)) => verdict,
+                None => return Ok(Walked::Stopped),
+            };
+            bad = Some((stage.name, verdict));
+        }
+        Ok(bad.map_or(Walked::Well, |(_, verdict)| Walked::Badly(verdict)))
+    }
+
+    /// `None`: the process has to stop.
+    async fn one_stage(
+        &self,
+        job: &Job,
+        name: StageName,
+        stop: &Stop,
+        learned: &mut Learned,
+    ) -> Result<Option<Result<(), Verdict>>, StoreError> {
+        self.begin_stage(job, name).await?;
+        let cancel = stop.token().child_token();
+        let came = job.watchdog.guard(&cancel, Box::pin(job.stage(name, &cancel, learned))).await;
+        let (state, outcome, words) = match came {
+            Ok(Ok(Done { note, waited })) => {
+                self.end_stage(job, name, StageState::Passed, note, waited).await?;
+                return Ok(Some(Ok(())));
+            }
+            Ok(Err(Trouble::Recipe(words))) => (StageState::Failed, Outcome::Failed, words),
+            Ok(Err(Trouble::Infra(words))) => (StageState::Infra, Outcome::Infra, words),
+            Ok(Err(Trouble::Limit(words))) => (StageState::TimedOut, Outcome::TimedOut, words),
+            Err(limit @ (Broken::Stage(_) | Broken::Run(_) | Broken::Silence(_))) => {
+                (StageState::TimedOut, Outcome::TimedOut, format!("{name} was ended: {limit}"))
+            }
+            Ok(Err(Trouble::Ended)) | Err(Broken::Asked | Broken::Stopping) => {
+                if stop.why() == Some(Why::Stopping) {
+                    job.say(name, "the runner stops; the run is torn down and tried again");
+                    return Ok(None);
+                }
+                let verdict = self.taken_back(job.run.id).await?;
+                (StageState::Skipped, verdict.outcome, verdict.reason)
+            }
+        };
+        let words = job.redactor.mask(&words);
+        self.end_stage(job, name, state, Some(words.clone()), Duration::ZERO).await?;
+        Ok(Some(Err(Verdict { outcome, reason: words })))
+    }
+
+    async fn taken_back(&self, id: RunId) -> Result<Verdict, StoreError> {
+        let row = self.ledger.store.read(move |db| runs::by_id(db, id)).await?;
+        let otherwise = || Verdict { outcome: Outcome::Infra, reason: "it was ended, and nobody said why".into() };
+        Ok(row.as_ref().and_then(run::taken_back).unwrap_or_else(otherwise))
+    }
+
+    /// The teardown, as a stage. Says so when it could not be verified.
+    async fn uninstall(&self, job: &Job, app: Option<&Made>) -> Result<Option<String>, StoreError> {
+        let name = StageName::Uninstall;
+        let Some(app) = app else {
+            let reason = Some("nothing was deployed".to_owned());
+            self.end_stage(job, name, StageState::Skipped, reason, Duration::ZERO).await?;
+            return Ok(None);
+        };
+        self.begin_stage(job, name).await?;
+        let mut listener = job.listener(name);
+        let end = tear_down(&self.means(), &app.domain, &app.stack, &job.home.abra_dir, &mut listener).await;
+        let (state, reason) = match &end {
+            End::Gone(_) => (StageState::Passed, "nothing left".to_owned()),
+            End::Left(left) => (StageState::Failed, format!("left over: {}", left.join(", "))),
+            End::Unknown(why) => (StageState::Infra, format!("whether anything is left is not known: {why}")),
+        };
+        self.torn_down(app.id, end).await?;
+        self.end_stage(job, name, state, Some(reason.clone()), Duration::ZERO).await?;
+        Ok((state == StageState::Infra).then_some(reason))
+    }
+
+    /// Writes down what a teardown came to.
+    pub async fn torn_down(&self, app: i64, end: End) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.ledger
+            .write("could not note a teardown", move |tx| match end {
+                End::Gone(proof) => run::app_is_gone(tx, app, proof, now),
+                End::Left(left) => run::app_left(tx, app, &left),
+                End::Unknown(why) => run::app_left(tx, app, &[format!("everything, perhaps ({why})")]),
+            })
+            .await
+    }
+
+    /// Removes a run's directory, unless a teardown may still want it.
+    pub async fn clear(&self, id: RunId) {
+        let standing = self.ledger.store.read(move |db| apps::of_run(db, id)).await;
+        if standing.is_ok_and(|apps| apps.iter().all(|app| app.gone_at.is_some())) {
+            let dir = self.run_dir(id);
+            match tokio::fs::remove_dir_all(&dir).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(run = %id, dir = %dir.display(), error = %error, "a run's directory stays");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn begin_stage(&self, job: &Job, name: StageName) -> Result<(), StoreError> {
+        let (id, now) = (job.run.id, self.clock.now());
+        job.log.stage(name, "running");
+        self.ledger.write("could not begin a stage", move |tx| run::begin_stage(tx, id, name, now)).await
+    }
+
+    async fn end_stage(
+        &self,
+        job: &Job,
+        name: StageName,
+        state: StageState,
+        reason: Option<String>,
+        waited: Duration,
+    ) -> Result<(), StoreError> {
+        if let Some(words) = &reason {
+            job.say(name, words);
+        }
+        job.log.stage(name, state.as_str());
+        let (id, now) = (job.run.id, self.clock.now());
+        let end = StageEnd { state, reason, waited };
+        self.ledger.write("could not end a stage", move |tx| run::end_stage(tx, id, name, &end, now)).await
+    }
+}
+
+/// A teardown's words for the journal, where there is no log of the run to write to.
+#[derive(Debug)]
+pub struct Journal(pub RunId);
+
+impl Listener for Journal {
+    fn command(&mut self, line: &str) {
+        tracing::debug!(run = %self.0, step = line, "teardown");
+    }
+
+    fn output(&mut self, _: crate::sandbox::Stream, _: &[u8]) {}
+}

@@ -1,0 +1,250 @@
+//! `cc-ci run PATH`: the same engine on the same code path, with a directory in place of a forge and a state directory that
+//! goes with it.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::execute::Engine;
+use super::ledger::Ledger;
+use super::progress::Progress;
+use super::run;
+use super::scheduler::{Stop, Why, Work};
+use super::{OWN_PROGRAM, causes};
+use crate::abra::driver::Abra;
+use crate::bell::Bell;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::git;
+use crate::logs;
+use crate::model::{Asked, Origin, Outcome, RunId};
+use crate::recipe;
+use crate::secrets::redact::Redactor;
+use crate::store::runs::NewRun;
+use crate::store::{Store, StoreError, runs, stages};
+use crate::swarm::Swarm;
+
+/// What `cc-ci run` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The recipe's directory, as it is now: changes that are not committed are tested too.
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// Only this, and what it needs.
+    #[arg(long, default_value = "all")]
+    stage: Asked,
+    /// An appliance's configuration, for its domain, proxy and limits. Without it: the proxy of `cc-ci reconcile proxy --dev`.
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    /// Keeps the run's log in this file.
+    #[arg(long)]
+    log: Option<PathBuf>,
+}
+
+/// Why nothing was tested, and with which exit code that is said.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRun {
+    /// The question was wrong: 2.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine is at fault: 3.
+    #[error("{0}")]
+    Machine(String),
+}
+
+impl NotRun {
+    pub fn code(&self) -> u8 {
+        match self {
+            NotRun::Usage(_) => 2,
+            NotRun::Machine(_) => 3,
+        }
+    }
+}
+
+impl From<StoreError> for NotRun {
+    fn from(error: StoreError) -> NotRun {
+        NotRun::Machine(causes(&error))
+    }
+}
+
+/// Last lines of the log that are shown when a run did not pass.
+const SHOWN: usize = 30;
+const PROXY_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Tests a directory and says how it came out: 0 passed, 1 failed, 3 the machine was at fault.
+pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
+    let path = std::fs::canonicalize(&args.path)
+        .map_err(|error| NotRun::Usage(format!("{}: {error}", args.path.display())))?;
+    let recipe = recipe::open(&path).map_err(|error| NotRun::Usage(format!("{}: {error}", path.display())))?;
+    let never = CancellationToken::new();
+    let state = StateDir::make().map_err(|error| NotRun::Machine(format!("no place for the run's files: {error}")))?;
+    let config = Arc::new(configured(&args, &state.0)?);
+    let source = state.0.join("source");
+    let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
+
+    let abra = Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &never)
+        .await
+        .map_err(|error| NotRun::Machine(causes(&error)))?;
+    let swarm = Swarm::connect(&config.runner.docker).await.map_err(|error| NotRun::Machine(causes(&error)))?;
+    proxy_answers(&config).await?;
+
+    let store = Store::open(&config.database())?;
+    let ledger = Ledger::new(store.clone(), Bell::of(config.bell("serve")));
+    let clock = Clock::system();
+    let instance = super::instance(&ledger).await?;
+    let engine = Engine {
+        config: Arc::clone(&config),
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        swarm,
+        abra: Arc::new(abra),
+        redactor: Redactor::new(),
+        instance,
+    };
+    let new = NewRun {
+        origin: Origin::Local,
+        repository: None,
+        repo_name: source.to_string_lossy().into_owned(),
+        recipe: recipe.name.to_string(),
+        pr: None,
+        head: snapshot.head,
+        base_branch: None,
+        title: String::new(),
+        comment: None,
+        asked_by: "you".into(),
+        asked: args.stage,
+        attempt: 1,
+        retry_of: None,
+    };
+    let plan = engine.plan(args.stage);
+    let now = clock.now();
+    let started = ledger
+        .write("could not queue the run", move |tx| {
+            let id = run::queue(tx, &new, now)?;
+            run::start(tx, id, &plan, now)
+        })
+        .await?;
+
+    let id = started.id;
+    let stop = Stop::default();
+    let over = CancellationToken::new();
+    let changes = if snapshot.dirty { " (working tree has changes)" } else { "" };
+    println!("{} at {}{changes}", recipe.name, &started.head.short()[..7]);
+    let progress = Progress::new(store.clone(), clock, id, std::io::stdout().is_terminal());
+    let shown = tokio::spawn(progress.follow(over.clone()));
+    let interrupted = tokio::spawn(ended_by_hand(ledger, id, stop.clone()));
+    engine.carry_out(started, stop).await;
+    over.cancel();
+    let _ = shown.await;
+    interrupted.abort();
+    conclude(&args, &config, &store, id).await
+}
+
+/// Ctrl-C ends the run as any other cancel does: with its teardown.
+async fn ended_by_hand(ledger: Ledger, id: RunId, stop: Stop) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        eprintln!("\ncc-ci: ending the run and taking down what it made; this takes a moment");
+        let now = Clock::system().now();
+        let asked = ledger.write("could not cancel", move |tx| run::ask_cancel(tx, id, "ended by hand", now)).await;
+        if let Err(error) = asked {
+            eprintln!("cc-ci: {}", causes(&error));
+        }
+        stop.now(Why::Asked);
+    }
+}
+
+async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Result<ExitCode, NotRun> {
+    let (run, planned) = store.read(move |db| Ok((runs::by_id(db, id)?, stages::of_run(db, id)?))).await?;
+    let run = run.ok_or_else(|| NotRun::Machine("the run is gone from its own database".into()))?;
+    let outcome = run.outcome.unwrap_or(Outcome::Infra);
+    let reason = run.reason.unwrap_or_default();
+    let took = run.finished_at.zip(run.started_at).map_or(0.0, |(end, start)| end.since(start).as_secs_f64());
+    let culprit = planned.iter().find(|stage| stage.state.is_bad()).map(|stage| stage.name);
+    let logs_dir = config.logs_dir();
+    let keep = args.log.clone();
+    let lines = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<String>> {
+        let mut log = logs::open(&logs_dir, id)?;
+        if let Some(file) = keep {
+            let mut out = std::fs::File::create(file)?;
+            let (mut at, most) = (0, 1 << 20);
+            loop {
+                let bytes = log.read_at(at, most)?;
+                if bytes.is_empty() {
+                    break;
+                }
+                at += bytes.len() as u64;
+                std::io::Write::write_all(&mut out, &bytes)?;
+            }
+        }
+        culprit.map_or(Ok(Vec::new()), |stage| log.stage_tail(stage, SHOWN))
+    })
+    .await;
+    match lines {
+        Ok(Ok(lines)) if outcome != Outcome::Passed => lines.iter().for_each(|line| println!("    {}", text_of(line))),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => eprintln!("cc-ci: the log: {error}"),
+        Err(error) => eprintln!("cc-ci: the log: {error}"),
+    }
+    println!("{outcome} after {took:.1} s: {reason}");
+    Ok(match outcome {
+        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Infra | Outcome::Interrupted => ExitCode::from(3),
+        _ => ExitCode::from(1),
+    })
+}
+
+/// A log line without its time and stage.
+fn text_of(line: &str) -> &str {
+    logs::Line::parse(line).map_or(line, |line| line.text)
+}
+
+fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
+    let mut config = match &args.config {
+        Some(file) => config::load(file).map_err(|error| NotRun::Usage(causes(&error)))?,
+        None => {
+            return Err(NotRun::Usage(
+                "no configuration: name an appliance's with --config FILE, or a development directory with --dev DIR (`cc-ci up --dev DIR` makes one)".into(),
+            ));
+        }
+    };
+    state.clone_into(&mut config.state_dir);
+    Ok(config)
+}
+
+/// Without a proxy no app answers; said before anything is deployed.
+async fn proxy_answers(config: &Config) -> Result<(), NotRun> {
+    let address = config.proxy.address;
+    let connected = tokio::time::timeout(PROXY_PATIENCE, tokio::net::TcpStream::connect(address)).await;
+    let why = match connected {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PROXY_PATIENCE.as_secs()),
+    };
+    Err(NotRun::Machine(format!(
+        "no proxy answers at {address} ({why}), so no app could be reached. `cc-ci reconcile swarm --dev` and `cc-ci reconcile proxy --dev` put one up on this machine; with an appliance's proxy, name its configuration with --config"
+    )))
+}
+
+/// The run's state directory, gone with it.
+struct StateDir(PathBuf);
+
+impl StateDir {
+    fn make() -> std::io::Result<StateDir> {
+        use std::os::unix::fs::DirBuilderExt;
+        let mut bytes = [0; 6];
+        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+        let dir = std::env::temp_dir().join(format!("cc-ci-run-{}", hex::encode(bytes)));
+        std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
+        Ok(StateDir(dir))
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,204 @@
+//! Takes runs from the queue to their verdict: the process `cc-ci runner`.
+//!
+//! It has Docker, abra and a token that may read, and no listening port. At its start it finishes what an earlier one left
+//! ([`recover`]), then it takes runs in turn ([`scheduler`]), each by its stages to a verified teardown ([`execute`]). What may
+//! follow what is written in [`run`].
+
+pub mod execute;
+pub mod heartbeat;
+pub mod ledger;
+pub mod local;
+pub mod progress;
+pub mod recover;
+pub mod run;
+pub mod scheduler;
+pub mod watchdog;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use self::execute::Engine;
+use self::heartbeat::{Heart, Said};
+use self::ledger::Ledger;
+use self::recover::{NotLocked, StateLock};
+use self::scheduler::Scheduler;
+pub use self::scheduler::Shutdown;
+use crate::abra::driver::{Abra, Unfit};
+use crate::bell::{Bell, Door};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::secrets::redact::Redactor;
+use crate::secrets::{self, SecretFileError};
+use crate::store::{Store, StoreError, repositories};
+use crate::swarm::Swarm;
+
+/// Between two tries at a Docker that does not answer.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Between two tries at what teardowns left.
+const LEFTOVERS: Duration = Duration::from_secs(300);
+
+/// Why there is no runner.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerFault {
+    #[error(transparent)]
+    Locked(#[from] NotLocked),
+    #[error(transparent)]
+    Abra(#[from] Unfit),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Token(#[from] SecretFileError),
+    #[error("the door for the other process cannot be opened at {path}: {source}")]
+    Door { path: String, source: std::io::Error },
+}
+
+/// Works until told to stop. `bell` rings at the server's door.
+pub async fn runner(
+    config: Arc<Config>,
+    store: Store,
+    clock: Clock,
+    bell: Bell,
+    shutdown: impl Into<Shutdown>,
+) -> Result<(), RunnerFault> {
+    let shutdown = shutdown.into();
+    let _lock = StateLock::take(&config.state_dir, "runner", &clock)?;
+    end_remains(&config.state_dir).await;
+    let redactor = Redactor::new();
+    let token_file = config.runner.git_token_file.as_ref().unwrap_or(&config.forge.token_file);
+    redactor.register("forge token", &secrets::read_file(token_file)?);
+    let door_path = config.bell("runner");
+    let door =
+        Door::open(&door_path).map_err(|source| RunnerFault::Door { path: door_path.display().to_string(), source })?;
+    let ledger = Ledger::new(store, bell);
+    let said = Said { state: "starting".into(), parallel: config.runner.parallel, ..Said::default() };
+    let heart = Heart::new(ledger.clone(), clock.clone(), said);
+
+    let abra =
+        Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain)
+            .await?;
+    tracing::info!(version = abra.version, place = abra.place(), "abra found");
+    heart.say(|said| said.abra = Some(format!("{} ({})", abra.version, abra.place())));
+    let Some(swarm) = docker(&config.runner.docker, &heart, &shutdown.drain).await else { return Ok(()) };
+    let instance = instance(&ledger).await?;
+    let engine = Engine {
+        config,
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        swarm,
+        abra: Arc::new(abra),
+        redactor,
+        instance,
+    };
+
+    heart.say(|said| said.state = "recovering".into());
+    let over = CancellationToken::new();
+    let beating = tokio::spawn(heart.clone().run(engine.swarm.clone(), over.clone()));
+    let recovered = recover::recover(&engine).await;
+    if let Ok(closed) = recovered {
+        tracing::info!(closed, "ready for runs");
+        heart.say(|said| said.state = "ready".into());
+        let leftovers = tokio::spawn(leftovers(engine.clone(), over.clone()));
+        let runner = &engine.config.runner;
+        let scheduler = Scheduler::new(ledger, clock, engine.clone(), runner.parallel, runner.grace);
+        let drained = shutdown.drain.clone();
+        let stopping = heart.clone();
+        tokio::spawn(async move {
+            drained.cancelled().await;
+            stopping.say(|said| said.state = "stopping".into());
+        });
+        scheduler.serve(Some(&door), shutdown).await;
+        over.cancel();
+        let _ = leftovers.await;
+    }
+    over.cancel();
+    let _ = beating.await;
+    heart.say(|said| said.state = "stopped".into());
+    heart.beat(None).await;
+    recovered.map(drop).map_err(RunnerFault::from)
+}
+
+/// This very program, also when its file was replaced meanwhile: the warden that starts children is it.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
+async fn end_remains(state_dir: &Path) {
+    let dir = state_dir.to_owned();
+    match tokio::task::spawn_blocking(move || crate::sandbox::kill_remains(&dir)).await {
+        Ok(remains) if remains.found + remains.left > 0 => {
+            tracing::warn!(found = remains.found, left = remains.left, "ended processes of a runner that is gone");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!(error = %error, "looking for processes of a runner that is gone broke off"),
+    }
+}
+
+/// Docker, as soon as it answers; `None` when the process is to stop before that.
+async fn docker(socket: &Path, heart: &Heart, stop: &CancellationToken) -> Option<Swarm> {
+    let mut told = false;
+    loop {
+        let fault = match Swarm::connect(socket).await {
+            Ok(swarm) => return Some(swarm),
+            Err(fault) => causes(&fault),
+        };
+        if !told {
+            tracing::error!(error = fault, "Docker does not answer; waiting for it");
+            told = true;
+        }
+        heart.say(|said| {
+            said.state = "waiting for Docker".into();
+            said.fault = Some(fault);
+        });
+        heart.beat(None).await;
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// The appliance's own name on a Swarm, made once.
+async fn instance(ledger: &Ledger) -> Result<String, StoreError> {
+    ledger
+        .store
+        .write("could not name this appliance", |tx| {
+            if let Some(name) = repositories::cursor(tx, "instance")? {
+                return Ok(name);
+            }
+            let mut bytes = [0; 6];
+            getrandom::fill(&mut bytes).map_err(|error| StoreError::Refused(error.to_string()))?;
+            let name = hex::encode(bytes);
+            repositories::set_cursor(tx, "instance", &name)?;
+            Ok(name)
+        })
+        .await
+}
+
+async fn leftovers(engine: Engine, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LEFTOVERS) => {}
+        }
+        if let Err(error) = recover::retry_leftovers(&engine).await {
+            tracing::error!(error = %causes(&error), "leftovers could not be tried again");
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some say their cause themselves.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

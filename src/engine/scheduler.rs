@@ -1,0 +1,311 @@
+//! The queue: who runs next, and what those who wait are told.
+//!
+//! The queue is the database, never memory: each look asks it anew, so a ring that was lost, a look that came twice and a run
+//! that another process queued or took back are all the same to it. A run is taken by [`run::start`], whose transaction finds it
+//! waiting or fails; two looks cannot start one run twice. Woken by the bell, by each commit of this process, by the end of a
+//! run, and each second.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::Ledger;
+use super::run::{self, Planned};
+use crate::bell::Door;
+use crate::clock::Clock;
+use crate::model::{Asked, RunId};
+use crate::store::runs::Run;
+use crate::store::{StoreError, runs};
+
+/// Those further back hear of their turn when they come nearer; so a long queue costs no more than a short one.
+const TOLD: u32 = 50;
+
+/// Why a run that is under way has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody asked; the run's row says who.
+    Asked,
+    /// The process has to stop and its patience is over.
+    Stopping,
+}
+
+/// Tells a run under way to end, and why. The first reason stays.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    token: CancellationToken,
+    why: Arc<OnceLock<Why>>,
+}
+
+impl Stop {
+    pub fn now(&self, why: Why) {
+        let _ = self.why.set(why);
+        self.token.cancel();
+    }
+
+    pub fn why(&self) -> Option<Why> {
+        self.why.get().copied()
+    }
+
+    /// Ends the commands of the run.
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+/// What the scheduler hands runs to.
+pub trait Work: Clone + Send + Sync + 'static {
+    /// Which stages a request means.
+    fn plan(&self, asked: Asked) -> Vec<Planned>;
+    /// Takes a started run to its end, teardown and outcome included.
+    fn carry_out(&self, run: Run, stop: Stop) -> impl Future<Output = ()> + Send;
+    /// [`Work::carry_out`] broke off half-way, by a fault of ours: closes the run all the same.
+    fn pick_up(&self, run: RunId) -> impl Future<Output = ()> + Send;
+}
+
+/// How the process is told to stop: first to take nothing new, then to wait for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    pub drain: CancellationToken,
+    pub haste: CancellationToken,
+}
+
+impl From<CancellationToken> for Shutdown {
+    fn from(drain: CancellationToken) -> Shutdown {
+        Shutdown { drain, haste: CancellationToken::new() }
+    }
+}
+
+pub struct Scheduler<W> {
+    ledger: Ledger,
+    clock: Clock,
+    work: W,
+    parallel: usize,
+    /// From the first word of stopping to the last patience with a run under way.
+    grace: Duration,
+    under_way: HashMap<RunId, Stop>,
+    tasks: JoinSet<RunId>,
+    whose: HashMap<tokio::task::Id, RunId>,
+    picked_up: HashSet<RunId>,
+}
+
+impl<W: Work> Scheduler<W> {
+    pub fn new(ledger: Ledger, clock: Clock, work: W, parallel: usize, grace: Duration) -> Scheduler<W> {
+        Scheduler {
+            ledger,
+            clock,
+            work,
+            parallel: parallel.max(1),
+            grace,
+            under_way: HashMap::new(),
+            tasks: JoinSet::new(),
+            whose: HashMap::new(),
+            picked_up: HashSet::new(),
+        }
+    }
+
+    /// Until told to stop and nothing is under way any more.
+    pub async fn serve(mut self, door: Option<&Door>, shutdown: Shutdown) {
+        let mut changes = self.ledger.store.changes();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if shutdown.drain.is_cancelled() {
+                break;
+            }
+            changes.mark_unchanged();
+            if let Err(error) = self.look().await {
+                tracing::error!(error = %crate::engine::causes(&error), "the queue could not be read; trying again");
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = heard(door) => self.ledger.store.somebody_wrote(),
+                _ = tick.tick() => {}
+                () = self.one_ended(), if !self.tasks.is_empty() => {}
+                () = shutdown.drain.cancelled() => {}
+            }
+        }
+        self.drain(door, &shutdown).await;
+    }
+
+    /// Nothing new; those under way may end in peace until the grace is over, and may be cancelled meanwhile.
+    async fn drain(&mut self, door: Option<&Door>, shutdown: &Shutdown) {
+        let patience = tokio::time::sleep(self.grace);
+        tokio::pin!(patience);
+        let mut changes = self.ledger.store.changes();
+        let mut hurried = false;
+        while !self.tasks.is_empty() {
+            changes.mark_unchanged();
+            if let Err(error) = self.take_back().await {
+                tracing::error!(error = %crate::engine::causes(&error), "the queue could not be read while stopping");
+            }
+            tokio::select! {
+                () = self.one_ended() => {}
+                _ = changes.changed() => {}
+                () = heard(door) => self.ledger.store.somebody_wrote(),
+                () = &mut patience, if !hurried => {
+                    hurried = true;
+                    self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
+                }
+                () = shutdown.haste.cancelled(), if !hurried => {
+                    hurried = true;
+                    self.under_way.values().for_each(|stop| stop.now(Why::Stopping));
+                }
+            }
+        }
+    }
+
+    /// One look at the queue: ends what nobody wants any more, starts what may start, tells the others why they wait.
+    pub async fn look(&mut self) -> Result<(), StoreError> {
+        self.take_back().await?;
+        while self.under_way.len() < self.parallel {
+            let Some(run) = self.start_next().await? else { break };
+            self.hand_over(run);
+        }
+        self.tell_those_who_wait().await
+    }
+
+    /// How many are under way.
+    pub fn busy(&self) -> usize {
+        self.under_way.len()
+    }
+
+    async fn take_back(&mut self) -> Result<(), StoreError> {
+        for run in self.ledger.store.read(runs::unwanted).await? {
+            match self.under_way.get(&run.id) {
+                Some(stop) => stop.now(Why::Asked),
+                None if run.started_at.is_none() => {
+                    let now = self.clock.now();
+                    self.ledger.write("could not take a run back", move |tx| run::withdraw(tx, run.id, now)).await?;
+                    tracing::info!(run = %run.id, recipe = run.recipe, "taken out of the queue");
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks and takes in one transaction, so that what was just taken back is not started.
+    async fn start_next(&self) -> Result<Option<Run>, StoreError> {
+        if self.ledger.store.read(|db| runs::waiting(db, 1)).await?.is_empty() {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let work = self.work.clone();
+        self.ledger
+            .write("could not start a run", move |tx| {
+                let wanted = runs::waiting(tx, TOLD)?.into_iter().find(|run| run.cancel_at.is_none());
+                wanted.map(|next| run::start(tx, next.id, &work.plan(next.asked), now)).transpose()
+            })
+            .await
+    }
+
+    fn hand_over(&mut self, run: Run) {
+        tracing::info!(run = %run.id, recipe = run.recipe, pr = run.pr.map(|pr| pr.0), "run started");
+        let stop = Stop::default();
+        let (id, work) = (run.id, self.work.clone());
+        self.under_way.insert(id, stop.clone());
+        let task = self.tasks.spawn(async move {
+            work.carry_out(run, stop).await;
+            id
+        });
+        self.whose.insert(task.id(), id);
+    }
+
+    /// Never awaits anything but the end itself, so that a look in between loses nothing.
+    async fn one_ended(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return };
+        let task = match &ended {
+            Ok((task, _)) => *task,
+            Err(error) => error.id(),
+        };
+        let Some(id) = self.whose.remove(&task) else { return };
+        match ended {
+            Err(error) if self.picked_up.insert(id) => {
+                tracing::error!(run = %id, error = %error, "a run broke off by a fault of cc-ci; closing it");
+                let work = self.work.clone();
+                let task = self.tasks.spawn(async move {
+                    work.pick_up(id).await;
+                    id
+                });
+                self.whose.insert(task.id(), id);
+            }
+            Err(error) => {
+                tracing::error!(run = %id, error = %error, "closing the run broke off too; the next start closes it");
+                self.under_way.remove(&id);
+            }
+            Ok(_) => {
+                self.under_way.remove(&id);
+                self.picked_up.remove(&id);
+            }
+        }
+    }
+
+    async fn tell_those_who_wait(&self) -> Result<(), StoreError> {
+        let (running, waiting) =
+            self.ledger.store.read(|db| Ok((runs::running(db)?, runs::waiting(db, TOLD)?))).await?;
+        let stale: Vec<(RunId, String)> = waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, run)| run.cancel_at.is_none())
+            .filter_map(|(place, run)| Some((run, words(&running, &waiting, place)?)))
+            .filter(|(run, words)| run.waits_for.as_ref() != Some(words))
+            .map(|(run, words)| (run.id, words))
+            .collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        self.ledger
+            .write("could not tell the waiting runs", move |tx| {
+                for (id, words) in &stale {
+                    run::wait(tx, *id, words, now)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+async fn heard(door: Option<&Door>) {
+    match door {
+        Some(door) => door.heard().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For whom the run at `place` of the queue waits: those under way for the first, the one before it for the others.
+fn words(running: &[Run], waiting: &[Run], place: usize) -> Option<String> {
+    let behind = place.checked_sub(1).and_then(|before| waiting.get(before));
+    Some(match (behind, running) {
+        (Some(before), _) => format!("{} in the queue, behind {}", nth(place + 1), called(before)),
+        // It starts any moment.
+        (None, []) => return None,
+        (None, [one]) => format!("Waiting for {} to finish", called(one)),
+        (None, several) => {
+            let names: Vec<String> = several.iter().map(called).collect();
+            format!("Waiting for one of {} to finish", names.join(", "))
+        }
+    })
+}
+
+/// `keycloak #41`, or `keycloak (run 7)` where there is no pull request.
+pub fn called(run: &Run) -> String {
+    match run.pr {
+        Some(pr) => format!("{} #{pr}", run.recipe),
+        None => format!("{} (run {})", run.recipe, run.id),
+    }
+}
+
+fn nth(place: usize) -> String {
+    const WORDS: [&str; 10] =
+        ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth", "Ninth", "Tenth"];
+    WORDS.get(place.wrapping_sub(1)).map_or_else(|| format!("Number {place}"), |word| (*word).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The queue stepped by hand: the clock is held, runs end when the test says so.
+
+use std::sync::Mutex;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::clock::Time;
+use crate::model::{Origin, Outcome, StageName, StageState};
+use crate::store::Store;
+use crate::store::runs::NewRun;
+use crate::store::tests::empty;
+
+/// Runs that a test holds and lets go.
+#[derive(Clone)]
+struct Held {
+    store: Store,
+    clock: Clock,
+    arrived: mpsc::UnboundedSender<(Run, Stop, oneshot::Sender<Outcome>)>,
+    broken: Arc<Mutex<Vec<RunId>>>,
+}
+
+impl Work for Held {
+    fn plan(&self, _asked: Asked) -> Vec<Planned> {
+        vec![(StageName::Fetch, StageState::Waiting, None)]
+    }
+
+    async fn carry_out(&self, run: Run, stop: Stop) {
+        let (let_go, told) = oneshot::channel();
+        let id = run.id;
+        self.arrived.send((run, stop, let_go)).unwrap();
+        let outcome = told.await.expect("the test lets go by a fault");
+        self.end(id, outcome).await;
+    }
+
+    async fn pick_up(&self, run: RunId) {
+        self.broken.lock().unwrap().push(run);
+        self.end(run, Outcome::Infra).await;
+    }
+}
+
+impl Held {
+    async fn end(&self, id: RunId, outcome: Outcome) {
+        let now = self.clock.now();
+        self.store
+            .write("is being tested", move |tx| {
+                let verdict = run::Verdict { outcome, reason: "so it came".into() };
+                run::finish(tx, id, verdict, run::torn_down(tx, id)?, now)
+            })
+            .await
+            .unwrap();
+    }
+}
+
+struct House {
+    _dir: tempfile::TempDir,
+    store: Store,
+    clock: Clock,
+    scheduler: Scheduler<Held>,
+    arrivals: mpsc::UnboundedReceiver<(Run, Stop, oneshot::Sender<Outcome>)>,
+    broken: Arc<Mutex<Vec<RunId>>>,
+}
+
+impl House {
+    fn with_room_for(parallel: usize) -> House {
+        let (dir, store) = empty();
+        let clock = Clock::held(Time(1_767_323_045_000));
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        let broken = Arc::default();
+        let ledger = Ledger::new(store.clone(), crate::bell::Bell::of(dir.path().join("nobody")));
+        let work = Held { store: store.clone(), clock: clock.clone(), arrived, broken: Arc::clone(&broken) };
+        let scheduler = Scheduler::new(ledger, clock.clone(), work, parallel, Duration::from_secs(60));
+        House { _dir: dir, store, clock, scheduler, arrivals, broken }
+    }
+
+    async fn asked_for(&self, recipe: &str) -> RunId {
+        let new = NewRun {
+            origin: Origin::Local,
+            repository: None,
+            repo_name: recipe.into(),
+            recipe: recipe.into(),
+            pr: Some(crate::model::Pr(1)),
+            head: "3f9c2ab13f9c2ab13f9c2ab13f9c2ab13f9c2ab1".parse().unwrap(),
+            base_branch: None,
+            title: String::new(),
+            comment: None,
+            asked_by: "member".into(),
+            asked: Asked::All,
+            attempt: 1,
+            retry_of: None,
+        };
+        let now = self.clock.now();
+        self.clock.advance(Duration::from_secs(1));
+        self.store.write("is being tested", move |tx| run::queue(tx, &new, now)).await.unwrap()
+    }
+
+    async fn look(&mut self) {
+        self.scheduler.look().await.unwrap();
+    }
+
+    async fn arrival(&mut self) -> (Run, Stop, oneshot::Sender<Outcome>) {
+        tokio::time::timeout(Duration::from_secs(20), self.arrivals.recv()).await.expect("no run started").unwrap()
+    }
+
+    async fn run(&self, id: RunId) -> Run {
+        self.store.read(move |db| runs::by_id(db, id)).await.unwrap().unwrap()
+    }
+
+    async fn waits_for(&self, id: RunId) -> Option<String> {
+        self.run(id).await.waits_for
+    }
+}
+
+#[tokio::test]
+async fn first_asked_is_first_served_and_the_others_hear_for_whom_they_wait() {
+    let mut house = House::with_room_for(1);
+    let keycloak = house.asked_for("keycloak").await;
+    let html = house.asked_for("custom-html").await;
+    let ghost = house.asked_for("ghost").await;
+
+    house.look().await;
+    let (running, _, let_go) = house.arrival().await;
+    assert_eq!(running.id, keycloak);
+    assert_eq!(house.waits_for(html).await.as_deref(), Some("Waiting for keycloak #1 to finish"));
+    assert_eq!(house.waits_for(ghost).await.as_deref(), Some("Second in the queue, behind custom-html #1"));
+
+    house.look().await;
+    assert!(house.arrivals.try_recv().is_err(), "two at a time though one was allowed");
+
+    let_go.send(Outcome::Failed).unwrap();
+    house.scheduler.one_ended().await;
+    house.look().await;
+    assert_eq!(house.arrival().await.0.id, html);
+    assert_eq!(house.waits_for(ghost).await.as_deref(), Some("Waiting for custom-html #1 to finish"));
+}
+
+#[tokio::test]
+async fn as_many_run_as_are_allowed() {
+    let mut house = House::with_room_for(2);
+    for recipe in ["a", "b", "c"] {
+        house.asked_for(recipe).await;
+    }
+    house.look().await;
+    house.arrival().await;
+    house.arrival().await;
+    assert_eq!(house.scheduler.busy(), 2);
+    assert!(house.arrivals.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_queued_run_that_is_cancelled_ends_without_starting() {
+    let mut house = House::with_room_for(1);
+    let first = house.asked_for("keycloak").await;
+    house.look().await;
+    let _held = house.arrival().await;
+    let second = house.asked_for("ghost").await;
+    let now = house.clock.now();
+    // Only marked, as the server does it that has no say in runs.
+    house
+        .store
+        .write("is being tested", move |tx| runs::ask_cancel(tx, second, "the pull request was closed", now))
+        .await
+        .unwrap();
+    house.look().await;
+    let second = house.run(second).await;
+    assert_eq!((second.outcome, second.started_at), (Some(Outcome::Cancelled), None));
+    assert_eq!(second.reason.as_deref(), Some("the pull request was closed"));
+    assert_eq!(house.run(first).await.outcome, None);
+}
+
+#[tokio::test]
+async fn a_running_run_that_is_cancelled_is_told_so() {
+    let mut house = House::with_room_for(1);
+    let id = house.asked_for("keycloak").await;
+    house.look().await;
+    let (_, stop, _let_go) = house.arrival().await;
+    let now = house.clock.now();
+    house.store.write("is being tested", move |tx| run::ask_cancel(tx, id, "member", now)).await.unwrap();
+    house.look().await;
+    assert_eq!(stop.why(), Some(Why::Asked));
+    assert!(stop.token().is_cancelled());
+}
+
+#[tokio::test]
+async fn a_run_that_broke_off_is_closed_all_the_same() {
+    let mut house = House::with_room_for(1);
+    let id = house.asked_for("keycloak").await;
+    house.look().await;
+    let (_, _, let_go) = house.arrival().await;
+    drop(let_go);
+    house.scheduler.one_ended().await;
+    assert_eq!(house.scheduler.busy(), 1, "its place is taken until it is closed");
+    house.scheduler.one_ended().await;
+    assert_eq!(*house.broken.lock().unwrap(), [id]);
+    assert_eq!((house.run(id).await.outcome, house.scheduler.busy()), (Some(Outcome::Infra), 0));
+}
+
+#[tokio::test]
+async fn what_was_interrupted_goes_on_before_what_came_later() {
+    let mut house = House::with_room_for(1);
+    let first = house.asked_for("keycloak").await;
+    let later = house.asked_for("ghost").await;
+    let now = house.clock.now();
+    let plan = vec![(StageName::Fetch, StageState::Waiting, None)];
+    let again = house
+        .store
+        .write("is being tested", move |tx| {
+            run::start(tx, first, &plan, now)?;
+            run::interrupt(tx, first, "the runner died", run::torn_down(tx, first)?, now)
+        })
+        .await
+        .unwrap();
+    house.look().await;
+    assert_eq!(Some(house.arrival().await.0.id), again);
+    assert!(house.waits_for(later).await.is_some());
+}
+
+#[tokio::test]
+async fn a_stopping_runner_takes_nothing_new_and_tells_the_last_one_when_its_patience_ends() {
+    let mut house = House::with_room_for(1);
+    let first = house.asked_for("keycloak").await;
+    let second = house.asked_for("ghost").await;
+    let shutdown = Shutdown::default();
+    let scheduler = std::mem::replace(&mut house.scheduler, House::with_room_for(1).scheduler);
+    let serving = tokio::spawn(scheduler.serve(None, shutdown.clone()));
+    let (running, stop, let_go) = house.arrival().await;
+    assert_eq!(running.id, first);
+
+    shutdown.drain.cancel();
+    assert_eq!(stop.why(), None, "the grace was not given");
+    shutdown.haste.cancel();
+    tokio::time::timeout(Duration::from_secs(20), stop.token().cancelled()).await.unwrap();
+    assert_eq!(stop.why(), Some(Why::Stopping));
+
+    let_go.send(Outcome::Infra).unwrap();
+    serving.await.unwrap();
+    assert_eq!(house.run(second).await.started_at, None);
+}

@@ -1,0 +1,94 @@
+//! Gets the pinned commit with the history that later stages ask for, in a clone of this run's own, and learns what the recipe
+//! calls itself: the repository's name is often another.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, Job, Learned, Source, Trouble, names, off_the_runtime};
+use crate::engine::{causes, run};
+use crate::git::{self, GitError};
+use crate::model::StageName;
+use crate::recipe::lint::of_error;
+use crate::recipe::{self, Recipe};
+use crate::secrets;
+
+const FETCH: StageName = StageName::Fetch;
+
+pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {
+    let clone = job.dir.join("clone");
+    get(job, cancel, &clone).await?;
+    let recipe = settle(job, clone).await?;
+    let domain = names::domain(&recipe.name, &job.run, &job.instance, &job.config.domain)
+        .map_err(|error| Trouble::Infra(error.to_string()))?;
+
+    // What the files say is lint's to judge; here only their version is wanted, if it can be read.
+    let (read, under) = (recipe.clone(), domain.clone());
+    let version =
+        off_the_runtime(move || read.say(&read.env_for(&under), under.as_str()).ok().and_then(|said| said.version))
+            .await?;
+    let (id, now) = (job.run.id, job.clock.now());
+    let (name, known, at) = (recipe.name.to_string(), version.clone(), domain.clone());
+    job.ledger
+        .write("could not note what the recipe is", move |tx| run::learn(tx, id, &name, known.as_deref(), &at, now))
+        .await?;
+    let note = match &version {
+        Some(version) => format!("{} {version}", recipe.name),
+        None => recipe.name.to_string(),
+    };
+    (learned.recipe, learned.domain) = (Some(recipe), Some(domain));
+    Ok(Done { note: Some(note), ..Done::default() })
+}
+
+/// The commit, its tags and the base branch, in a directory without any of the repository's own settings.
+async fn get(job: &Job, cancel: &CancellationToken, clone: &Path) -> Result<(), Trouble> {
+    let run = &job.run;
+    let (url, token_file) = match &job.source {
+        Source::Directory(snapshot) => {
+            job.say(FETCH, "taking the directory as it is");
+            return std::fs::rename(snapshot, clone)
+                .map_err(|error| Trouble::Infra(format!("{} cannot be moved: {error}", snapshot.display())));
+        }
+        Source::Forge { url, token_file } => (url, token_file),
+    };
+    let token = secrets::read_file(token_file).map_err(|error| Trouble::Infra(causes(&error)))?;
+    let source = git::Source {
+        url: url.clone(),
+        token: Some(token),
+        head: run.head.clone(),
+        pr_ref: run.pr.map(|pr| format!("refs/pull/{pr}/head")),
+        base_branch: run.base_branch.clone(),
+        allow_file: false,
+    };
+    let limits = git::Limits { time: job.config.runner.limits.command, ..git::Limits::default() };
+    job.say(FETCH, &format!("fetching {} of {url}", run.head.short()));
+    let fetched = git::fetch(&source, clone, &limits, cancel, &mut |stream, bytes| {
+        job.watchdog.heard();
+        job.log.chunk(FETCH, stream, bytes);
+    })
+    .await;
+    job.log.settle(FETCH);
+    match fetched {
+        Ok(fetched) => {
+            job.say(FETCH, &format!("{} files, {} kB", fetched.files, fetched.bytes.div_ceil(1000)));
+            Ok(())
+        }
+        Err(GitError::Cancelled) => Err(Trouble::Ended),
+        Err(error @ GitError::TimedOut(_)) => Err(Trouble::Limit(causes(&error))),
+        Err(error) if error.is_infra() => Err(Trouble::Infra(causes(&error))),
+        Err(error) => Err(Trouble::Recipe(causes(&error))),
+    }
+}
+
+/// Puts the clone where abra looks for a recipe of that name.
+async fn settle(job: &Job, clone: PathBuf) -> Result<Recipe, Trouble> {
+    let home = job.home.clone();
+    off_the_runtime(move || {
+        let read = recipe::open(&clone).map_err(|error| Trouble::Recipe(of_error(&error).to_string()))?;
+        let dir = home.recipe_dir(&read.name);
+        std::fs::rename(&clone, &dir)
+            .map_err(|error| Trouble::Infra(format!("{} cannot be made: {error}", dir.display())))?;
+        Ok(Recipe { dir, ..read })
+    })
+    .await?
+}

@@ -1,0 +1,233 @@
+//! What is done in a run, one file a stage. A stage gets the run's [`Job`] and what the stages before it learned, and comes
+//! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
+
+pub mod fetch;
+mod head;
+pub mod install;
+pub mod lint;
+pub mod names;
+pub mod overlay;
+pub mod teardown;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::abra::driver::{Abra, Failed, Home, Listener};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::causes;
+use crate::engine::ledger::Ledger;
+use crate::engine::run::{self, Planned};
+use crate::engine::watchdog::{Watchdog, spoken};
+use crate::logs::Log;
+use crate::model::{AppDomain, Asked, CheckState, StackName, StageName, StageState};
+use crate::recipe::{Recipe, RecipeError, Said};
+use crate::sandbox::Stream;
+use crate::secrets::redact::Redactor;
+use crate::store::StoreError;
+use crate::store::runs::Run;
+use crate::store::stages::Check;
+use crate::swarm::{Swarm, SwarmFault};
+
+/// Which stages a request means. Those that are not built yet are not in it.
+pub fn plan(_asked: Asked) -> Vec<Planned> {
+    [StageName::Fetch, StageName::Lint, StageName::Install, StageName::Uninstall]
+        .into_iter()
+        .map(|name| (name, StageState::Waiting, None))
+        .collect()
+}
+
+/// Whose fault it is that a stage came to no good end, in words that stand alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The recipe's.
+    Recipe(String),
+    /// The machine's, the registry's, the network's, the forge's, or ours.
+    Infra(String),
+    /// It took too long.
+    Limit(String),
+    /// It was told to end; why, the run's [`crate::engine::scheduler::Stop`] knows.
+    Ended,
+}
+
+/// A stage that went well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// What there is to say of it: `https://cust-9ad31f.ci.test answers 200`.
+    pub note: Option<String>,
+    /// Of its time, what the recipe's own update monitor asked for.
+    pub waited: Duration,
+}
+
+/// Where a recipe comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A repository on the forge, read with the token in a file.
+    Forge { url: String, token_file: PathBuf },
+    /// A snapshot of a directory of this machine; it is used up.
+    Directory(PathBuf),
+}
+
+/// One run, and everything its stages need.
+pub struct Job {
+    pub config: Arc<Config>,
+    pub ledger: Ledger,
+    pub clock: Clock,
+    pub swarm: Swarm,
+    pub abra: Arc<Abra>,
+    pub run: Run,
+    pub source: Source,
+    pub log: Log,
+    pub redactor: Redactor,
+    pub watchdog: Watchdog,
+    /// The run's own directory.
+    pub dir: PathBuf,
+    pub home: Home,
+    /// Tells this appliance's objects from another's on the same Swarm.
+    pub instance: String,
+}
+
+/// What the stages learned on the way.
+#[derive(Default)]
+pub struct Learned {
+    pub recipe: Option<Recipe>,
+    pub domain: Option<AppDomain>,
+    /// The head as it was deployed.
+    pub deployed: Option<Said>,
+    pub app: Option<Made>,
+}
+
+/// An app that was intended, and so is torn down.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub id: i64,
+    pub domain: AppDomain,
+    pub stack: StackName,
+}
+
+impl Learned {
+    fn recipe(&self) -> Result<(&Recipe, &AppDomain), Trouble> {
+        match (&self.recipe, &self.domain) {
+            (Some(recipe), Some(domain)) => Ok((recipe, domain)),
+            _ => Err(Trouble::Infra("a stage ran before fetch, which is a fault of cc-ci".into())),
+        }
+    }
+}
+
+impl Job {
+    /// Does one stage. Its commands listen to `cancel`.
+    pub async fn stage(
+        &self,
+        name: StageName,
+        cancel: &CancellationToken,
+        learned: &mut Learned,
+    ) -> Result<Done, Trouble> {
+        match name {
+            StageName::Fetch => fetch::fetch(self, cancel, learned).await,
+            StageName::Lint => lint::lint(self, learned).await,
+            StageName::Install => install::install(self, cancel, learned).await,
+            StageName::Uninstall => Ok(Done::default()),
+            StageName::Checks | StageName::Backup | StageName::Upgrade => {
+                Err(Trouble::Infra(format!("the stage {name} is not built yet")))
+            }
+        }
+    }
+
+    /// A line of cc-ci's own in the log.
+    pub fn say(&self, stage: StageName, text: &str) {
+        self.watchdog.heard();
+        self.log.line(stage, text);
+    }
+
+    /// Notes how an assertion came out, its values masked.
+    pub async fn check(&self, mut check: Check) -> Result<(), Trouble> {
+        let mask = |text: Option<String>| text.map(|text| self.redactor.mask(&text));
+        check.expected = mask(check.expected);
+        check.got = mask(check.got);
+        let mark = match check.state {
+            CheckState::Passed => '✔',
+            CheckState::Failed => '✘',
+            CheckState::Warning => '!',
+            CheckState::Skipped => '–',
+        };
+        self.say(check.stage, &format!("{mark} {}: {}", check.name, check.got.as_deref().unwrap_or_default()));
+        let (id, now) = (self.run.id, self.clock.now());
+        self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
+        Ok(())
+    }
+
+    /// Sends what a command says into the log.
+    pub fn listener(&self, stage: StageName) -> Lines<'_> {
+        Lines { job: self, stage }
+    }
+}
+
+/// A command's words on their way into the log.
+pub struct Lines<'a> {
+    job: &'a Job,
+    stage: StageName,
+}
+
+impl Listener for Lines<'_> {
+    fn command(&mut self, line: &str) {
+        self.job.say(self.stage, line);
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        self.job.watchdog.heard();
+        self.job.log.chunk(self.stage, stream, bytes);
+    }
+
+    fn ended(&mut self) {
+        self.job.log.settle(self.stage);
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Trouble {
+        Trouble::Infra(causes(&error))
+    }
+}
+
+impl From<SwarmFault> for Trouble {
+    fn from(fault: SwarmFault) -> Trouble {
+        Trouble::Infra(causes(&fault))
+    }
+}
+
+/// What a recipe's directory says wrongly is the recipe's fault.
+impl From<RecipeError> for Trouble {
+    fn from(error: RecipeError) -> Trouble {
+        let cure = match &error {
+            RecipeError::Compose(compose) if !compose.cure.is_empty() => format!("; {}", compose.cure),
+            _ => String::new(),
+        };
+        Trouble::Recipe(format!("{error}{cure}"))
+    }
+}
+
+impl From<Failed> for Trouble {
+    fn from(failed: Failed) -> Trouble {
+        match failed {
+            Failed::Recipe { words, .. } => Trouble::Recipe(words),
+            // abra's commands read the recipe and little else, so what nobody has seen before is most likely in it.
+            Failed::Unknown { .. } => Trouble::Recipe(failed.to_string()),
+            Failed::Infra { words, .. } => Trouble::Infra(words),
+            Failed::Limit { ref what, limit } => {
+                Trouble::Limit(format!("`abra {what}` took longer than {}, the limit of a command", spoken(limit)))
+            }
+            Failed::Cancelled { .. } => Trouble::Ended,
+            Failed::NotDeployed | Failed::Exists | Failed::Spawn { .. } => Trouble::Infra(causes(&failed)),
+        }
+    }
+}
+
+/// Blocking work (reading a recipe) away from the runtime's workers.
+pub async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Trouble::Infra(format!("a fault of cc-ci broke off the reading of the recipe: {error}")))
+}

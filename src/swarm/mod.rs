@@ -1,0 +1,14 @@
+//! The Swarm as it is, never as somebody says it is: every word about a deployment comes from the Docker API through here.
+
+pub mod client;
+pub mod converge;
+pub mod events;
+pub mod exec;
+pub mod host;
+pub mod leftovers;
+pub mod logs;
+pub mod pull;
+pub mod sweep;
+pub mod views;
+
+pub use client::{Swarm, SwarmFault};

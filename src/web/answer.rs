@@ -1,0 +1,195 @@
+//! What goes over the wire: pages with their tags, and everything that can be wrong with a question, said on a page.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use maud::Markup;
+
+use super::layout;
+use crate::store::StoreError;
+
+const HTML: &str = "text/html; charset=utf-8";
+/// Kept by browsers, but asked for again each time; an unchanged page costs an answer without a body.
+const ASK_AGAIN: &str = "no-cache";
+
+/// Nothing from elsewhere, nothing inline; what a page may do is what its stylesheet and script from here do.
+const EVERYWHERE: [(HeaderName, HeaderValue); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+];
+
+/// A body whose bytes are known, with its tag.
+pub(super) struct Rendered {
+    kind: HeaderValue,
+    caching: HeaderValue,
+    tag: HeaderValue,
+    pub(super) bytes: Bytes,
+}
+
+impl Rendered {
+    pub(super) fn html(page: Markup) -> Rendered {
+        Rendered::new(HTML, ASK_AGAIN, page.into_string().into())
+    }
+
+    pub(super) fn new(kind: &'static str, caching: &'static str, bytes: Bytes) -> Rendered {
+        let mut hash = DefaultHasher::new();
+        hash.write(&bytes);
+        let tag = format!("\"{:016x}\"", hash.finish());
+        Rendered {
+            kind: HeaderValue::from_static(kind),
+            caching: HeaderValue::from_static(caching),
+            tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\"")),
+            bytes,
+        }
+    }
+
+    /// Its tag without the quotes, for a name.
+    pub(super) fn hash(&self) -> &str {
+        self.tag.to_str().unwrap_or_default().trim_matches('"')
+    }
+
+    /// With all its headers; without a body for whoever has it already.
+    pub(super) fn respond_to(&self, known: &Known) -> Response<Body> {
+        let unchanged = known.has(&self.tag);
+        let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(self.bytes.clone()) });
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, self.kind.clone());
+        headers.insert(header::CACHE_CONTROL, self.caching.clone());
+        headers.insert(header::ETAG, self.tag.clone());
+        for (name, value) in &EVERYWHERE {
+            headers.insert(name, value.clone());
+        }
+        response
+    }
+}
+
+impl IntoResponse for Rendered {
+    fn into_response(self) -> Response<Body> {
+        self.respond_to(&Known::default())
+    }
+}
+
+/// A page as handlers give it back.
+pub(super) struct Shared(pub Arc<Rendered>);
+
+impl IntoResponse for Shared {
+    fn into_response(self) -> Response<Body> {
+        self.0.respond_to(&Known::default())
+    }
+}
+
+/// The tags of what the asker has already.
+#[derive(Default)]
+pub(super) struct Known(Option<HeaderValue>);
+
+impl Known {
+    pub(super) fn of(headers: &HeaderMap) -> Known {
+        Known(headers.get(header::IF_NONE_MATCH).cloned())
+    }
+
+    fn has(&self, tag: &HeaderValue) -> bool {
+        let Some(known) = self.0.as_ref().and_then(|known| known.to_str().ok()) else { return false };
+        let tag = tag.to_str().unwrap_or_default();
+        known.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+    }
+}
+
+/// What every answer of the router has, whoever made it.
+pub(super) fn finish(response: &mut Response<Body>, reads: bool, known: &Known) {
+    let unchanged = reads
+        && response.status() == StatusCode::OK
+        && response.headers().get(header::ETAG).is_some_and(|tag| known.has(tag));
+    if unchanged {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    for (name, value) in &EVERYWHERE {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+}
+
+/// Why a question has no answer. Each is a page that says so and where to go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Wrong {
+    #[error("`{name}` {what}")]
+    Parameter { name: &'static str, what: String },
+    #[error("there is no run {asked}")]
+    NoRun { asked: String, newest: i64 },
+    #[error("there is no such page")]
+    NoPage,
+    #[error("only reading is possible here")]
+    Method,
+    #[error("too many live views")]
+    TooMany { most: usize },
+    #[error("reading the database")]
+    Store(#[from] StoreError),
+    #[error("reading a log")]
+    Log(#[from] std::io::Error),
+}
+
+impl Wrong {
+    pub(super) fn parameter(name: &'static str, what: impl Into<String>) -> Wrong {
+        Wrong::Parameter { name, what: what.into() }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Wrong::Parameter { .. } => StatusCode::BAD_REQUEST,
+            Wrong::NoRun { .. } | Wrong::NoPage => StatusCode::NOT_FOUND,
+            Wrong::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Wrong::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Wrong::Store(_) | Wrong::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response<Body> {
+        if let Wrong::Store(_) | Wrong::Log(_) = &self {
+            let source = std::error::Error::source(&self).map(ToString::to_string);
+            tracing::error!(error = %self, source, "a page could not be made");
+        }
+        let mut response = Rendered::new(HTML, "no-store", layout::wrong(&self).into_string().into()).into_response();
+        *response.status_mut() = self.status();
+        response.headers_mut().remove(header::ETAG);
+        if matches!(self, Wrong::TooMany { .. }) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+        }
+        if matches!(self, Wrong::Method) {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_known_in_any_of_its_spellings() {
+        let known = |text: &'static str| Known(Some(HeaderValue::from_static(text)));
+        let tag = HeaderValue::from_static("\"abc\"");
+        for text in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", "*"] {
+            assert!(known(text).has(&tag), "{text}");
+        }
+        assert!(!known("\"abcd\"").has(&tag));
+        assert!(!Known::default().has(&tag));
+    }
+}

@@ -1,0 +1,258 @@
+//! Lines of a log as pages show them: a window of the text, by offset, cut at line ends. A line is shown whole up to a length,
+//! without terminal sequences; the raw text is one link away.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
+
+use maud::{Markup, html};
+
+use super::outside::{clean, clip};
+use crate::logs::{self, LogReader};
+use crate::model::{RunId, StageName};
+
+/// Text that a window holds.
+pub(super) const WINDOW: usize = 24 << 10;
+/// Lines that a window holds.
+const MOST_LINES: usize = 200;
+/// Of one line.
+const MOST_OF_A_LINE: usize = 1500;
+/// How far back the end of a failing stage is looked for.
+const SEARCHED: usize = 256 << 10;
+
+/// The log of a run, if it has one.
+pub(super) fn open(dir: &Path, run: RunId) -> io::Result<Option<LogReader>> {
+    match logs::open(dir, run) {
+        Ok(log) => Ok(Some(log)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One line as a page shows it; a line of another form is all text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    /// `03:04:05`
+    pub at: String,
+    pub stage: &'a str,
+    /// `out`, `err`, `ci` for our own words, `mark` for those that say how a stage came out.
+    pub stream: &'a str,
+    pub text: Cow<'a, str>,
+    /// Bytes that are not shown.
+    pub left_out: usize,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn parse(line: &'a str) -> Line<'a> {
+        let (at, stage, stream, text) = match logs::Line::parse(line) {
+            Some(line) => {
+                let second = line.time.0.div_euclid(1000).rem_euclid(86_400);
+                let at = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+                match line.mark() {
+                    Some(mark) => (at, line.stage.as_str(), "mark", mark),
+                    None => (at, line.stage.as_str(), line.stream, line.text),
+                }
+            }
+            None => (String::new(), "", "out", line),
+        };
+        let shown = clip(text, MOST_OF_A_LINE);
+        Line { at, stage, stream, text: clean(shown), left_out: text.len() - shown.len() }
+    }
+}
+
+/// A part of a log, from a line's start to a line's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Window {
+    pub text: String,
+    pub from: u64,
+    pub to: u64,
+    /// Of the whole log, when it was read.
+    pub len: u64,
+}
+
+impl Window {
+    /// The last lines.
+    pub(super) fn tail(log: &mut LogReader) -> io::Result<Window> {
+        let len = log.len()?;
+        Window::before(log, len, len)
+    }
+
+    /// The lines that end where the failing stage ended; the log's tail when that is not near its end.
+    pub(super) fn of_failure(log: &mut LogReader, stage: StageName) -> io::Result<Window> {
+        let len = log.len()?;
+        let from = len.saturating_sub(SEARCHED as u64);
+        let text = log.read_at(from, SEARCHED)?;
+        let mut end = None;
+        let mut at = 0;
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            at += line.len();
+            let word = line.split(|&byte| byte == b' ').nth(1);
+            if word == Some(stage.as_str().as_bytes()) {
+                end = Some(at);
+            }
+        }
+        let end = end.map_or(len, |end| from + end as u64);
+        Window::before(log, end, len)
+    }
+
+    /// The lines that end at `end`.
+    pub(super) fn before(log: &mut LogReader, end: u64, len: u64) -> io::Result<Window> {
+        let end = end.min(len);
+        let from = end.saturating_sub(WINDOW as u64);
+        let bytes = log.read_at(from, usize::try_from(end - from).unwrap_or(0))?;
+        // The first line is whole only at the log's start or after a line's end.
+        let mut start = 0;
+        if from > 0 {
+            start = bytes.iter().position(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+            if start == bytes.len() {
+                start = 0;
+            }
+        }
+        let lines = bytes[start..].iter().filter(|&&byte| byte == b'\n').count();
+        for _ in MOST_LINES..lines {
+            start += bytes[start..].iter().position(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        }
+        let text = String::from_utf8_lossy(&bytes[start..]).into_owned();
+        Ok(Window { text, from: from + start as u64, to: from + bytes.len() as u64, len })
+    }
+
+    /// The lines from `start`.
+    pub(super) fn after(log: &mut LogReader, start: u64) -> io::Result<Window> {
+        let len = log.len()?;
+        let start = start.min(len);
+        let bytes = log.read_at(start, WINDOW)?;
+        let mut end = bytes.len();
+        if start + (end as u64) < len {
+            end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(end, |newline| newline + 1);
+        }
+        if let Some((last, _)) = bytes[..end].iter().enumerate().filter(|&(_, &byte)| byte == b'\n').nth(MOST_LINES - 1)
+        {
+            end = last + 1;
+        }
+        let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        Ok(Window { text, from: start, to: start + end as u64, len })
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.text.lines().map(Line::parse)
+    }
+}
+
+/// The lines, under a heading wherever the stage changes.
+pub(super) fn view(window: &Window) -> Markup {
+    let mut stage = "";
+    html! {
+        @for line in window.lines() {
+            @if line.stage != stage && !line.stage.is_empty() {
+                @let _heading = { stage = line.stage; };
+                h3 { (line.stage) }
+            }
+            (one(&line))
+        }
+    }
+}
+
+fn one(line: &Line) -> Markup {
+    html! {
+        p class=[(line.stream != "out").then_some(line.stream)] {
+            b { (line.at) }
+            span { (line.text) @if line.left_out > 0 { i { " … " (line.left_out) " more bytes" } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reader(text: &[u8]) -> (tempfile::TempDir, LogReader) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(logs::path(dir.path(), RunId(1)), text).unwrap();
+        let reader = open(dir.path(), RunId(1)).unwrap().unwrap();
+        (dir, reader)
+    }
+
+    fn log(lines: usize) -> String {
+        (0..lines).map(|line| format!("2026-01-02T03:04:05.678Z install out line {line}\n")).collect()
+    }
+
+    #[test]
+    fn a_line_is_read_in_its_parts() {
+        let line = Line::parse("2026-01-02T03:04:05.678Z install err a  b");
+        assert_eq!((&*line.at, line.stage, line.stream, &*line.text), ("03:04:05", "install", "err", "a  b"));
+        assert_eq!(Line::parse("2026-01-02T03:04:05.678Z install out").text, "");
+        let mark = Line::parse("2026-01-02T03:04:05.678Z install ci == passed");
+        assert_eq!((mark.stream, &*mark.text), ("mark", "passed"));
+        for odd in ["", "x", "a b c d", "2026-01-02T03:04:05.678Z nothing out x", "éééééééééééé a b c"] {
+            let line = Line::parse(odd);
+            assert_eq!((&*line.at, line.stage, &*line.text), ("", "", odd));
+        }
+    }
+
+    #[test]
+    fn windows_going_back_meet_without_a_gap() {
+        let text = log(1500);
+        let (_dir, mut log) = reader(text.as_bytes());
+        let mut window = Window::tail(&mut log).unwrap();
+        assert_eq!(window.to, text.len() as u64);
+        let mut all = window.text.clone();
+        while window.from > 0 {
+            let earlier = Window::before(&mut log, window.from, window.len).unwrap();
+            assert_eq!(earlier.to, window.from);
+            all.insert_str(0, &earlier.text);
+            window = earlier;
+        }
+        assert_eq!(all, text);
+    }
+
+    #[test]
+    fn windows_going_on_meet_without_a_gap() {
+        let text = log(1500);
+        let (_dir, mut log) = reader(text.as_bytes());
+        let (mut all, mut at) = (String::new(), 0);
+        while at < text.len() as u64 {
+            let window = Window::after(&mut log, at).unwrap();
+            assert_eq!(window.from, at);
+            assert!(window.to > at && window.text.len() <= WINDOW);
+            all.push_str(&window.text);
+            at = window.to;
+        }
+        assert_eq!(all, text);
+    }
+
+    #[test]
+    fn a_failed_run_opens_where_its_stage_ended() {
+        let text = format!("{}2026-01-02T03:04:09.000Z uninstall ci gone\n", log(30));
+        let (_dir, mut log) = reader(text.as_bytes());
+        let window = Window::of_failure(&mut log, StageName::Install).unwrap();
+        assert!(window.text.ends_with("install out line 29\n"));
+        assert!(window.to < window.len);
+        let window = Window::of_failure(&mut log, StageName::Backup).unwrap();
+        assert_eq!(window.to, window.len);
+    }
+
+    #[test]
+    fn a_line_without_end_is_no_trap() {
+        let text = "x".repeat(100_000);
+        let (_dir, mut log) = reader(text.as_bytes());
+        let window = Window::tail(&mut log).unwrap();
+        assert_eq!(window.text.len(), WINDOW);
+        assert!(view(&window).into_string().len() < 3000);
+        let window = Window::after(&mut log, 0).unwrap();
+        assert_eq!(window.to, WINDOW as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_at_any_offset_make_a_window(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0u64..400) {
+            let len = bytes.len() as u64;
+            let (_dir, mut log) = reader(&bytes);
+            let window = Window::before(&mut log, at, len).unwrap();
+            prop_assert!(window.from <= window.to && window.to <= len);
+            let window = Window::after(&mut log, at).unwrap();
+            prop_assert!(window.from <= window.to && window.to <= len);
+            view(&window);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Which address is which page. Handlers parse the question and hand over; they hold no rule of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde::Deserialize;
+
+use super::answer::{Rendered, Shared, Wrong};
+use super::cache::Topic;
+use super::run::Place;
+use super::{Fresh, Site, about, assets, badge, decisions, health, links, overview, queue, raw_log, repositories};
+use super::{live, run, runs};
+use crate::model::{RepoName, RunId};
+use crate::store::pages;
+
+type Shown = Result<Shared, Wrong>;
+type At = State<Arc<Site>>;
+
+/// Lists that show ages of open runs or alarms are made again after this long, changed or not.
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
+    Router::new()
+        .route("/", get(show_overview))
+        .route("/runs", get(show_runs))
+        .route("/runs/{id}", get(show_run))
+        .route("/runs/{id}/now", get(show_run_now))
+        .route("/runs/{id}/lines", get(show_lines))
+        .route("/runs/{id}/log", get(show_log))
+        .route("/runs/{id}/events", get(follow))
+        .route("/queue", get(show_queue))
+        .route("/decisions", get(show_decisions))
+        .route("/repositories", get(show_repositories))
+        .route("/about", get(show_about))
+        .route("/badge/{file}", get(show_badge))
+        .route("/health", get(say_alive))
+        .route("/ready", get(say_ready))
+        .route("/assets/{file}", get(give_asset))
+        .fallback(async || Wrong::NoPage)
+        .method_not_allowed_fallback(async || Wrong::Method)
+        .with_state(Arc::clone(site))
+        .merge(extra)
+}
+
+#[derive(Deserialize)]
+struct After {
+    after: Option<String>,
+}
+
+async fn show_overview(State(site): At, uri: Uri) -> Shown {
+    let Query(asked) = query::<After>(&uri)?;
+    let after = match asked.after.filter(|after| !after.is_empty()) {
+        Some(after) if after.len() <= 100 => Some(after),
+        Some(_) => return Err(Wrong::parameter("after", "is the name of a recipe, which this is too long for")),
+        None => None,
+    };
+    let address = after.as_ref().map_or_else(|| "/".to_owned(), |after| format!("/?after={}", links::encode(after)));
+    let page = site.page(&uri, address, Topic::Runs, async {
+        let overview = overview::load(&site, after).await?;
+        Ok(Fresh::page(overview::view(&overview), overview.now, overview.newest()).at_most(SECOND))
+    });
+    page.await.map(Shared)
+}
+
+#[derive(Deserialize)]
+struct RunsAsked {
+    recipe: Option<String>,
+    outcome: Option<String>,
+    before: Option<String>,
+}
+
+async fn show_runs(State(site): At, uri: Uri) -> Shown {
+    let Query(asked) = query::<RunsAsked>(&uri)?;
+    let asked = runs::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
+    let page = site.page(&uri, asked.address(), Topic::Runs, async {
+        let list = runs::load(&site, asked.clone()).await?;
+        Ok(Fresh::page(runs::view(&list), list.now, list.newest()))
+    });
+    page.await.map(Shared)
+}
+
+async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
+    let id = run_id(&site, &id).await?;
+    let page = site.page(&uri, links::run(id), Topic::Run(id), async {
+        let run = run::load(&site, id, true).await?;
+        Ok(Fresh::page(run::view(&run), run.now, run.newest()))
+    });
+    page.await.map(Shared)
+}
+
+async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
+    let id = run_id(&site, &id).await?;
+    let page = site.page(&uri, format!("/runs/{id}/now"), Topic::Run(id), async {
+        let run = run::load(&site, id, false).await?;
+        Ok(Fresh::page(run::now(&run), run.now, run.newest()))
+    });
+    page.await.map(Shared)
+}
+
+#[derive(Deserialize)]
+struct LinesAsked {
+    before: Option<String>,
+    from: Option<String>,
+}
+
+async fn show_lines(State(site): At, uri: Uri, Path(id): Path<String>) -> Result<Rendered, Wrong> {
+    let id = run_id(&site, &id).await?;
+    let Query(asked) = query::<LinesAsked>(&uri)?;
+    let place = match (asked.before, asked.from) {
+        (Some(before), None) => Place::Before(offset("before", &before)?),
+        (None, Some(from)) => Place::From(offset("from", &from)?),
+        (None, None) => Place::Tail,
+        (Some(_), Some(_)) => return Err(Wrong::parameter("before", "and `from` exclude each other")),
+    };
+    let part = run::load_part(&site, id, place).await?;
+    Ok(Rendered::html(run::view_part(&part)))
+}
+
+#[derive(Deserialize)]
+struct LogAsked {
+    offset: Option<String>,
+}
+
+async fn show_log(
+    State(site): At,
+    uri: Uri,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Wrong> {
+    let id = known_run(&site, &id).await?;
+    let Query(asked) = query::<LogAsked>(&uri)?;
+    let from = asked.offset.as_deref().map(|text| offset("offset", text)).transpose()?;
+    raw_log::answer(site.logs.to_path_buf(), id, from, &headers).await
+}
+
+#[derive(Deserialize)]
+struct FollowAsked {
+    from: Option<String>,
+}
+
+async fn follow(
+    State(site): At,
+    uri: Uri,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Result<Response<Body>, Wrong> {
+    let id = run_id(&site, &id).await?;
+    let Query(asked) = query::<FollowAsked>(&uri)?;
+    let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()).filter(|last| !last.is_empty());
+    let from = match (last, asked.from.as_deref()) {
+        (Some(last), _) => offset("Last-Event-ID", last)?,
+        (None, Some(from)) => offset("from", from)?,
+        (None, None) => 0,
+    };
+    site.live.follow(id, from, live::client(&headers, &extensions)).await
+}
+
+async fn show_queue(State(site): At, uri: Uri) -> Shown {
+    let page = site.page(&uri, "/queue".to_owned(), Topic::Runs, async {
+        let queue = queue::load(&site).await?;
+        Ok(Fresh::page(queue::view(&queue), queue.now, Some(queue.now)).at_most(SECOND))
+    });
+    page.await.map(Shared)
+}
+
+#[derive(Deserialize)]
+struct Before {
+    before: Option<String>,
+}
+
+async fn show_decisions(State(site): At, uri: Uri) -> Shown {
+    let Query(asked) = query::<Before>(&uri)?;
+    let before = decisions::parse(asked.before.as_deref())?;
+    let page = site.page(&uri, decisions::address(before), Topic::Everything, async {
+        let decisions = decisions::load(&site, before).await?;
+        Ok(Fresh::page(decisions::view(&decisions), decisions.now, None))
+    });
+    page.await.map(Shared)
+}
+
+async fn show_repositories(State(site): At, uri: Uri) -> Shown {
+    let page = site.page(&uri, "/repositories".to_owned(), Topic::Everything, async {
+        let all = repositories::load(&site).await?;
+        Ok(Fresh::page(repositories::view(&all), all.now, Some(all.now)).at_most(SECOND))
+    });
+    page.await.map(Shared)
+}
+
+async fn show_about(State(site): At) -> Rendered {
+    Rendered::html(about::view(&about::About::of(&site)))
+}
+
+async fn show_badge(State(site): At, uri: Uri, Path(file): Path<String>) -> Shown {
+    let recipe: RepoName = file.strip_suffix(".svg").and_then(|recipe| recipe.parse().ok()).ok_or(Wrong::NoPage)?;
+    let address = format!("/badge/{recipe}.svg");
+    let badge = site.page(&uri, address, Topic::Runs, badge::load(&site, recipe.to_string()));
+    let mut badge = badge.await.map(Shared);
+    if let Err(Wrong::Store(_)) = &badge {
+        // READMEs show a picture or a broken one; there is no page to read there.
+        tracing::error!(recipe = %recipe, "a badge could not be made");
+        badge = Err(Wrong::NoPage);
+    }
+    badge
+}
+
+async fn say_alive() -> Response<Body> {
+    json(StatusCode::OK, &serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+async fn say_ready(State(site): At) -> Response<Body> {
+    let health = health::look(&site).await;
+    let status = if health.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &health.json())
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (status, no_store, axum::Json(value)).into_response()
+}
+
+async fn give_asset(Path(file): Path<String>) -> Result<Response<Body>, Wrong> {
+    assets::find(&file).map(|asset| asset.respond_to(&super::answer::Known::default())).ok_or(Wrong::NoPage)
+}
+
+fn query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<Query<T>, Wrong> {
+    Query::try_from_uri(uri).map_err(|_| Wrong::parameter("?", "and what follows cannot be read; one value a name"))
+}
+
+/// A run's number as it stands in an address.
+async fn run_id(site: &Site, text: &str) -> Result<RunId, Wrong> {
+    match text.parse::<i64>() {
+        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(RunId(number)),
+        _ => Err(Wrong::NoRun { asked: text.to_owned(), newest: site.store.read(pages::newest).await? }),
+    }
+}
+
+/// One that there is.
+async fn known_run(site: &Site, text: &str) -> Result<RunId, Wrong> {
+    let id = run_id(site, text).await?;
+    let (exists, newest) =
+        site.store.read(move |db| Ok((crate::store::runs::by_id(db, id)?.is_some(), pages::newest(db)?))).await?;
+    if exists { Ok(id) } else { Err(Wrong::NoRun { asked: text.to_owned(), newest }) }
+}
+
+fn offset(name: &'static str, text: &str) -> Result<u64, Wrong> {
+    text.parse().map_err(|_| Wrong::parameter(name, format!("is a place in the log, a number of bytes, not `{text}`")))
+}

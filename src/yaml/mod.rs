@@ -1,0 +1,177 @@
+//! YAML in which every value knows where it stands, so that whoever refuses something can say `file:line:column`.
+//!
+//! Read by [`parse`] as a tree of [`Node`]s (compose files, findings) or by [`from_str`] straight into a type
+//! (configuration). Text from strangers comes through here: aliases, depth and size are bounded before anything is built.
+
+mod de;
+mod reader;
+mod write;
+
+use std::fmt;
+
+pub use reader::Limits;
+pub use write::render;
+
+/// What is wrong with a YAML text, and where. Reads `config.yaml:7:3: unknown key …`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{span}: {message}")]
+pub struct YamlError {
+    pub file: String,
+    pub span: Span,
+    pub message: String,
+}
+
+/// Where something begins. Lines and columns count from 1; columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    pub line: u32,
+    pub column: u32,
+    /// Which of several texts that are read together: see [`parse_as`].
+    pub source: u16,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A value and where it begins.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub value: Value,
+    pub span: Span,
+    /// Written without quotes. Readers of YAML 1.1, such as Docker's, take some plain words (`yes`, `n`) for booleans.
+    pub plain: bool,
+}
+
+/// The core schema of YAML 1.2. Numbers keep the text they were written with, since `0444` is octal to some readers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Int(String),
+    Float(String),
+    String(String),
+    Seq(Vec<Node>),
+    /// In the order of the file; keys are scalars and no two have the same text.
+    Map(Vec<(Node, Node)>),
+}
+
+/// Positions do not make two trees different.
+impl PartialEq for Node {
+    fn eq(&self, other: &Node) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Value {
+    /// What this is, in words for a message: "text `x`", "a list".
+    pub fn in_words(&self) -> String {
+        let short = |text: &str| {
+            let cut: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+            if text.chars().count() > 40 { format!("{cut}…") } else { cut }
+        };
+        match self {
+            Value::Null => "nothing".into(),
+            Value::Bool(yes) => format!("`{yes}`"),
+            Value::Int(text) | Value::Float(text) => format!("`{}`", short(text)),
+            Value::String(text) => format!("text `{}`", short(text)),
+            Value::Seq(_) => "a list".into(),
+            Value::Map(_) => "a mapping".into(),
+        }
+    }
+}
+
+impl Node {
+    pub fn new(value: Value, span: Span) -> Node {
+        Node { value, span, plain: false }
+    }
+
+    pub fn text(text: impl Into<String>, span: Span) -> Node {
+        Node::new(Value::String(text.into()), span)
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A scalar as it was written; nothing for null, lists and mappings.
+    pub fn scalar(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) | Value::Int(text) | Value::Float(text) => Some(text),
+            Value::Bool(true) => Some("true"),
+            Value::Bool(false) => Some("false"),
+            Value::Null | Value::Seq(_) | Value::Map(_) => None,
+        }
+    }
+
+    pub fn as_bool(&self) -> Option<bool> {
+        match self.value {
+            Value::Bool(yes) => Some(yes),
+            _ => None,
+        }
+    }
+
+    pub fn as_seq(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::Seq(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub fn as_map(&self) -> Option<&[(Node, Node)]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// The value of a key of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map()?.iter().find(|(name, _)| name.scalar() == Some(key)).map(|(_, value)| value)
+    }
+
+    /// The value at the end of a path of keys.
+    pub fn at(&self, path: &[&str]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, key| node.get(key))
+    }
+}
+
+/// Reads one document. `file` is how the text is called in messages.
+pub fn parse(file: &str, text: &str) -> Result<Node, YamlError> {
+    reader::read(file, text, Limits::default())
+}
+
+/// As [`parse`], for one of several texts that end up in one tree: `source` is in every span.
+pub fn parse_as(file: &str, text: &str, source: u16) -> Result<Node, YamlError> {
+    reader::read(file, text, Limits::default()).map(|mut node| {
+        reader::stamp(&mut node, source);
+        node
+    })
+}
+
+/// As [`parse`], with limits of one's own.
+pub fn parse_within(file: &str, text: &str, limits: Limits) -> Result<Node, YamlError> {
+    reader::read(file, text, limits)
+}
+
+/// Reads one document into a type.
+pub fn from_str<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, YamlError> {
+    from_node(file, &parse(file, text)?)
+}
+
+/// Reads a tree, or a part of one, into a type.
+pub fn from_node<T: serde::de::DeserializeOwned>(file: &str, node: &Node) -> Result<T, YamlError> {
+    T::deserialize(de::At(node)).map_err(|error| error.in_file(file, node.span))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,437 @@
+//! A house: a forge, a cc-ci that watches it, and a share of the Swarm under an address nobody else has.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::docker;
+use super::fixture::Fixture;
+use super::patience::{eventually, patience};
+use super::pull_request::PullRequest;
+use super::rig::{self, CC_CI, HTTP_PORT, HTTPS_PORT, Number, Rig, cc_ci, text, write_secret};
+use super::{MEMBER, ORGANISATION, STRANGER, Text};
+
+/// The bot's login and token; the token is of the form that real ones have.
+pub(crate) const BOT: &str = "cc-ci-bot";
+const BOT_TOKEN: &str = "b07b07b07b07b07b07b07b07b07b07b07b07b07b";
+
+/// What is not as usual in a house.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Setup {
+    #[default]
+    Usual,
+    RecordingAbra,
+    AbraOtherwise,
+}
+
+impl Setup {
+    /// Writes down each call and passes it on.
+    pub(crate) fn recording_abra() -> Setup {
+        Setup::RecordingAbra
+    }
+
+    /// Gives other answers where the contract leaves them open.
+    pub(crate) fn abra_otherwise() -> Setup {
+        Setup::AbraOtherwise
+    }
+}
+
+pub(crate) struct House {
+    name: String,
+    number: Number,
+    rig: Rig,
+    dir: tempfile::TempDir,
+    setup: Setup,
+    pub(super) forge: Forge,
+    web: String,
+    web_port: u16,
+    process: Mutex<Option<Child>>,
+}
+
+/// The embedded forge, in this process so that cc-ci's own may die.
+pub(crate) struct Forge {
+    pub(crate) url: String,
+    client: reqwest::Client,
+    stop: CancellationToken,
+}
+
+impl House {
+    /// Open and awake; `None`, with the reason printed, where nothing can be deployed.
+    pub(crate) async fn open(name: &str) -> Option<House> {
+        House::open_with(name, Setup::default()).await
+    }
+
+    pub(crate) async fn open_with(name: &str, setup: Setup) -> Option<House> {
+        let house = House::build(name, setup).await?;
+        house.wake().await;
+        Some(house)
+    }
+
+    /// The forge is there, cc-ci has looked at it once and sleeps.
+    pub(crate) async fn open_asleep(name: &str) -> Option<House> {
+        let house = House::build(name, Setup::default()).await?;
+        house.wake().await;
+        house.has_looked().await;
+        house.dies().await;
+        Some(house)
+    }
+
+    async fn build(name: &str, setup: Setup) -> Option<House> {
+        if let Some(reason) = docker::missing() {
+            println!("SKIPPED {name}: {reason}");
+            return None;
+        }
+        cc_ci::sandbox::warden_is_at(CC_CI);
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let rig = rig::up().await;
+        let number = Number::take();
+        let dir = tempfile::Builder::new().prefix(&format!("cc-ci-{name}-")).tempdir().unwrap();
+        let forge = Forge::start(&dir.path().join("forge")).await;
+        let web_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let house = House {
+            name: name.into(),
+            number,
+            rig,
+            setup,
+            forge,
+            web: format!("http://127.0.0.1:{web_port}"),
+            web_port,
+            process: Mutex::new(None),
+            dir,
+        };
+        house.furnish().await;
+        Some(house)
+    }
+
+    async fn furnish(&self) {
+        for (login, token) in [(BOT, BOT_TOKEN), (MEMBER, "a11ce"), (STRANGER, "ma110e")] {
+            self.forge.ask("POST", "users", &json!({"login": login, "token": token})).await;
+        }
+        self.forge.ask("POST", "orgs", &json!({"name": ORGANISATION, "members": [BOT, MEMBER]})).await;
+        write_secret(&self.path("token"), BOT_TOKEN);
+        let abra = self.abra();
+        let config = format!(
+            "domain: {domain}\n\
+             state_dir: {state}\n\
+             forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  poll: {{interval: 1s, sweep: 4s}}\n\
+             web: {{listen: '127.0.0.1:{web}'}}\n\
+             runner:\n  abra: {abra}\n\
+             proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n",
+            domain = self.number.domain(),
+            state = self.path("state").display(),
+            forge = self.forge.url,
+            abra = abra.display(),
+            token = self.path("token").display(),
+            web = self.web_port,
+            authority = self.rig.authority.display(),
+        );
+        std::fs::write(self.path("config.yaml"), config).unwrap();
+    }
+
+    /// `cc-ci abra` as a program of its own, whatever abra this machine may have.
+    fn abra(&self) -> PathBuf {
+        let path = self.path("abra");
+        let calls = self.path("abra-calls.txt");
+        let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
+        let script = match self.setup {
+            Setup::Usual => format!("exec '{CC_CI}' abra \"$@\"\n"),
+            Setup::RecordingAbra => format!(
+                "{{ printf '%s\\n' \"$@\"; printf '\\n-\\n'; env; printf '\\n--\\n'; }} >>'{}'\nexec '{CC_CI}' abra \"$@\"\n",
+                calls.display()
+            ),
+            Setup::AbraOtherwise => format!("ABRA_UNDER='{CC_CI} abra' exec '{}' \"$@\"\n", otherwise.display()),
+        };
+        std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
+        let mut mode = std::fs::metadata(&path).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+        path
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// cc-ci begins its day, and is ready when this is over.
+    pub(crate) async fn wake(&self) {
+        let log = File::options().create(true).append(true).open(self.path("cc-ci.txt")).unwrap();
+        let child = Command::new(CC_CI)
+            .args(["up", "--config", text(&self.path("config.yaml"))])
+            .env("RUST_LOG", "cc_ci=debug")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        *self.process.lock().unwrap() = Some(child);
+        eventually("cc-ci to be ready", || async {
+            if let Some(child) = self.process.lock().unwrap().as_mut() {
+                assert!(child.try_wait().unwrap().is_none(), "cc-ci ended at once:\n{}", self.said());
+            }
+            let answer = self.forge.client.get(format!("{}/ready", self.web)).send().await;
+            match answer {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                Ok(answer) => Err(answer.text().await.unwrap_or_default()),
+                Err(error) => Err(format!("{error}\n{}", self.said())),
+            }
+        })
+        .await;
+    }
+
+    /// Killed, with no chance to say anything.
+    pub(crate) async fn dies(&self) {
+        self.kill();
+    }
+
+    pub(crate) async fn starts(&self) {
+        self.wake().await;
+    }
+
+    fn kill(&self) {
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn said(&self) -> String {
+        let text = std::fs::read_to_string(self.path("cc-ci.txt")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// A recipe's repository with its history, and an open pull request with its last step.
+    pub(crate) async fn pull_request(&self, recipe: Fixture) -> PullRequest<'_> {
+        PullRequest::open(self, &recipe, None).await
+    }
+
+    pub(crate) async fn pull_request_from_fork(&self, recipe: Fixture, owner: &str) -> PullRequest<'_> {
+        PullRequest::open(self, &recipe, Some(owner)).await
+    }
+
+    pub(crate) async fn empty_repository(&self, name: &str) {
+        self.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": name})).await;
+    }
+
+    /// It has asked the forge twice more for what is new: what was there before has been seen.
+    pub(crate) async fn has_looked(&self) {
+        let since = self
+            .forge
+            .ask("GET", "log", &json!({}))
+            .await
+            .as_array()
+            .and_then(|log| log.last()?["id"].as_i64())
+            .unwrap_or(0);
+        let path = format!(
+            "wait?for=request&path=/repos/issues/search&count=2&since={since}&timeout_ms={}",
+            patience().as_millis()
+        );
+        self.forge.ask("GET", &path, &json!({})).await;
+        let path = format!(
+            "wait?for=request&path=/issues/comments&count=2&since={since}&timeout_ms={}",
+            patience().as_millis()
+        );
+        self.forge.ask("GET", &path, &json!({})).await;
+    }
+
+    pub(crate) async fn page(&self, path: &str) -> Text {
+        let answer = self.forge.client.get(format!("{}{path}", self.web)).send().await.expect("the dashboard answers");
+        Text(answer.text().await.unwrap())
+    }
+
+    /// All runs, newest first, as the command line tells them.
+    pub(crate) async fn runs(&self) -> Vec<Value> {
+        let text = self.command(&["runs", "list", "--json", "-n", "100"]).await;
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn command(&self, arguments: &[&str]) -> String {
+        let config = self.path("config.yaml");
+        let arguments: Vec<String> =
+            arguments.iter().map(ToString::to_string).chain(["--config".into(), text(&config).into()]).collect();
+        tokio::task::spawn_blocking(move || cc_ci(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
+            .await
+            .unwrap()
+    }
+
+    /// Waits until a run is so far: `queued or later`, `running` (or over already), or an outcome.
+    pub(crate) async fn run_is(&self, id: i64, state: &str) {
+        eventually(&format!("run {id} to be {state}"), || async {
+            let runs = self.runs().await;
+            let Some(run) = runs.iter().find(|run| run["id"] == id) else { return Err("it is not there".into()) };
+            let now = run["state"].as_str().unwrap();
+            let is_so = match state {
+                "queued or later" => true,
+                "running" => now != "queued",
+                state => now == state,
+            };
+            if is_so { Ok(()) } else { Err(format!("{run:#}\n{}", self.said())) }
+        })
+        .await;
+    }
+
+    /// Waits until something of a run stands on the Swarm.
+    pub(crate) async fn has_a_stack(&self) {
+        eventually("a container of the run", || async {
+            let mark = self.number.mark();
+            let running = tokio::task::spawn_blocking(move || docker::running(&mark)).await.unwrap();
+            if running.is_empty() { Err(self.said()) } else { Ok(()) }
+        })
+        .await;
+    }
+
+    /// The generated secret, read where it belongs: in the app's container, or from what the app itself printed.
+    pub(crate) async fn secret_of_the_app(&self, name: &str) -> String {
+        let path = format!("/run/secrets/{name}");
+        eventually("the app's secret", || async {
+            let (mark, path) = (self.number.mark(), path.clone());
+            let found = tokio::task::spawn_blocking(move || {
+                docker::running(&mark).iter().find_map(|container| {
+                    let output = docker::docker(&["exec", container, "cat", &path]);
+                    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+                })
+            });
+            found.await.unwrap().filter(|secret| secret.len() >= 8).ok_or_else(|| self.said())
+        })
+        .await
+    }
+
+    /// Every place where a secret could have gone: files, pages, and all that the forge was told.
+    pub(crate) async fn everything_written_and_served(&self) -> Vec<(String, Vec<u8>)> {
+        let mut places = Vec::new();
+        files(&self.path("state"), &mut places);
+        places.push(("what cc-ci printed".into(), std::fs::read(self.path("cc-ci.txt")).unwrap()));
+        for page in ["/", "/runs", "/runs/1", "/runs/1/log", "/queue", "/decisions", "/ready"] {
+            places.push((page.into(), self.page(page).await.0.into_bytes()));
+        }
+        files(&self.path("forge"), &mut places);
+        places
+    }
+
+    pub(crate) async fn calls_of_abra(&self) -> Vec<Call> {
+        let text = std::fs::read_to_string(self.path("abra-calls.txt")).expect("the recording abra was called");
+        text.split("\n--\n").filter(|call| !call.trim().is_empty()).map(Call::read).collect()
+    }
+
+    pub(crate) async fn forge_goes_down(&self) {
+        let fault = json!({"do": {"answer": {"status": 503}}});
+        self.forge.ask("POST", "faults", &fault).await;
+    }
+
+    pub(crate) async fn forge_is_back(&self) {
+        self.forge.ask("DELETE", "faults", &json!({})).await;
+    }
+
+    /// Nothing of this house is on the Swarm, and no workspace on the disk.
+    pub(crate) async fn is_empty(&self) {
+        let left = docker::objects(&self.number.mark());
+        assert!(left.is_empty(), "left on the Swarm: {left:?}");
+        let work = self.path("state/work");
+        let left: Vec<_> = std::fs::read_dir(&work).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "left on the disk: {left:?}");
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.kill();
+        self.forge.stop.cancel();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.path("cc-ci.txt")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!(
+                "---- what cc-ci of {} said ----\n{}",
+                self.name,
+                lines[lines.len().saturating_sub(120)..].join("\n")
+            );
+        }
+        docker::remove(&self.number.mark());
+    }
+}
+
+fn files(dir: &Path, places: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            files(&path, places);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            places.push((path.display().to_string(), bytes));
+        }
+    }
+}
+
+impl Forge {
+    async fn start(dir: &Path) -> Forge {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let served = cc_ci::forge::dev::serve(listener, dir.to_owned(), stop.clone());
+        // A thread of its own, so that nothing a story does holds the forge up.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(served).unwrap();
+        });
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(180)).build().unwrap();
+        Forge { url, client, stop }
+    }
+
+    /// A call of `/_dev`, which has to go well.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.try_ask(method, path, body)
+            .await
+            .unwrap_or_else(|(status, said)| panic!("{method} /_dev/{path} {body}: {status} {said}"))
+    }
+
+    pub(crate) async fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, String)> {
+        let request = self.client.request(method.parse().unwrap(), format!("{}/_dev/{path}", self.url));
+        let request = if method == "GET" { request } else { request.json(body) };
+        let answer = request.send().await.map_err(|error| (0, error.to_string()))?;
+        let status = answer.status();
+        let said = answer.text().await.unwrap_or_default();
+        if status.is_success() {
+            Ok(serde_json::from_str(&said).unwrap_or(Value::Null))
+        } else {
+            Err((status.as_u16(), said))
+        }
+    }
+}
+
+/// One call of abra, as the recording one wrote it down: its arguments, then its environment.
+#[derive(Debug)]
+pub(crate) struct Call {
+    arguments: Vec<String>,
+    environment: Vec<String>,
+}
+
+impl Call {
+    fn read(text: &str) -> Call {
+        let (arguments, environment) = text.split_once("\n-\n").expect("arguments, then the environment");
+        let lines = |text: &str| text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect();
+        Call { arguments: lines(arguments), environment: lines(environment) }
+    }
+
+    /// The sub-command, whatever flags stand between its words.
+    pub(crate) fn is(&self, command: &str) -> bool {
+        let words: Vec<&str> =
+            self.arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+        words.join(" ").starts_with(command) && !self.has("--help")
+    }
+
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        self.arguments.iter().any(|argument| argument == flag)
+    }
+
+    pub(crate) fn env(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n{}", self.arguments.join("\n"), self.environment.join("\n"))
+    }
+}
