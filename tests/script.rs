@@ -6,6 +6,8 @@
 mod bench;
 #[path = "script/browser.rs"]
 mod browser;
+#[path = "script/databases.rs"]
+mod databases;
 #[path = "script/documentation.rs"]
 mod documentation;
 #[path = "script/hostile.rs"]

@@ -211,12 +211,7 @@ impl Probe {
     /// Asks until the app answers 2xx, at once or after redirects inside it. Everything else, the proxy's own 404 and 502
     /// above all, may be about the state before: it is a verdict only when the time is over, which is never before the
     /// proxy has looked twice.
-    pub async fn until_it_answers(
-        &self,
-        domain: &AppDomain,
-        path: &str,
-        within: Duration,
-    ) -> Result<Answer, NoAnswer> {
+    pub async fn until_it_answers(&self, domain: &AppDomain, path: &str, within: Duration) -> Result<Answer, NoAnswer> {
         let after = within.max(PROXY_REFRESH * 2);
         let deadline = Instant::now() + after;
         let mut last = Seen::Slow;

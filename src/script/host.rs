@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::child::placed;
 use super::graph::{self, Graph, Job, Need};
 use super::limits::{LOADING, Limit, Limits, Reached};
-use super::tools::{App, Ask, ExecRequest, HttpRequest, LARGEST_BODY, Seen, Step, ToolError, Tools, told};
+use super::tools::{
+    App, Ask, ExecRequest, HttpRequest, LARGEST_BODY, LARGEST_STREAM, Seen, Step, ToolError, Tools, told,
+};
 use super::wire::{FROM_CHILD, FromChild, Outcome, Problem, Registered, TO_CHILD, ToChild};
 use super::{JobResult, Moment, Script, Side, Verdict};
 use crate::sandbox::bubblewrap::{Bubblewrap, Cage, CageFault, Inside, NoCage, PROGRAM, PrivateDir, Software, argv};
@@ -640,7 +642,7 @@ impl Call<'_> {
             return Err(ToolError::Failed("a command has at least one word, and no zero bytes".into()));
         }
         let answer = self.tools.exec(ExecRequest { service, command, stdin }).await?;
-        if answer.out.0.len() + answer.err.0.len() > LARGEST_BODY {
+        if answer.out.0.len().max(answer.err.0.len()) > LARGEST_STREAM {
             return Err(ToolError::Infra("an output that was not cut".into()));
         }
         told(&answer)

@@ -14,8 +14,10 @@ pub use crate::probe::browser::{Seen, Step};
 pub use crate::sandbox::frame::Bytes;
 use crate::secrets::Secret;
 
-/// The most of an answer's body, or of a command's output, that reaches a script. Implementations cut there.
+/// The most of an answer's body that reaches a script. Implementations cut there.
 pub const LARGEST_BODY: usize = 512 << 10;
+/// The most of each of a command's streams.
+pub const LARGEST_STREAM: usize = LARGEST_BODY / 2;
 
 /// The app as scripts see it, at one moment of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -119,9 +121,10 @@ pub struct ExecRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ExecAnswer {
     pub code: i64,
-    /// At most [`LARGEST_BODY`] together with `err`.
+    /// At most [`LARGEST_STREAM`] each.
     pub out: Bytes,
     pub err: Bytes,
+    /// There was more of one of them.
     pub cut: bool,
 }
 
