@@ -55,7 +55,10 @@ const HTTPS_SOCKET: &str = "/run/cc-ci/https";
 const HTTP_SOCKET: &str = "/run/cc-ci/http";
 const HTTPS_PORT: u16 = 8443;
 const HTTP_PORT: u16 = 8080;
-/// Said of an element that was found and then replaced.
+/// Between two looks for an element.
+const LOOK: Duration = Duration::from_millis(100);
+/// Said of an element that is not there, and of one that was found and then replaced.
+const MISSING: &str = "there is no such element";
 const GONE: &str = "the element is gone";
 /// WebDriver's name for a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -229,7 +232,7 @@ impl Browser {
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "pageLoadStrategy": "normal",
             "unhandledPromptBehavior": "dismiss",
-            "timeouts": { "pageLoad": LOAD.as_millis(), "script": 10_000, "implicit": PATIENCE.as_millis() },
+            "timeouts": { "pageLoad": LOAD.as_millis(), "script": 10_000, "implicit": 0 },
             "goog:chromeOptions": { "binary": kit.chromium, "args": arguments(site) },
         } } });
         let made = self
@@ -242,8 +245,8 @@ impl Browser {
         }
         self.session = format!("/session/{id}");
         // A window is larger than its page by a frame that no one sees; this is the page.
-        let size = json!({ "width": WINDOW.0, "height": WINDOW.1, "deviceScaleFactor": 1, "mobile": false });
-        let order = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });
+        let screen = json!({ "width": WINDOW.0, "height": WINDOW.1, "deviceScaleFactor": 1, "mobile": false });
+        let order = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": screen });
         self.post("/goog/cdp/execute", order).await.map(drop)
     }
 
@@ -299,14 +302,22 @@ impl Browser {
         self.on(selector, "POST", "value", Some(json!({ "text": text }))).await.map(drop)
     }
 
-    /// Does something with an element. One that was replaced between the finding and the doing is looked for again.
+    /// Does something with an element, when it is there. One that was replaced between the finding and the doing is looked for
+    /// again.
     async fn on(&mut self, selector: &str, method: &str, what: &str, body: Option<Value>) -> Result<Value, Trouble> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let element = self.element(selector).await?;
-            let path = format!("{}/element/{element}/{what}", self.session);
-            match self.ask(method, &path, body.clone()).await {
-                Err(Trouble::Page(text)) if text == GONE && Instant::now() < deadline => {}
+            let done = match self.find(selector).await {
+                Ok(element) => {
+                    let path = format!("{}/element/{element}/{what}", self.session);
+                    self.ask(method, &path, body.clone()).await
+                }
+                Err(trouble) => Err(trouble),
+            };
+            match done {
+                Err(Trouble::Page(text)) if (text == MISSING || text == GONE) && Instant::now() < deadline => {
+                    sleep(LOOK).await;
+                }
                 Err(Trouble::Page(text)) => return Err(Trouble::Page(format!("`{selector}`: {text}"))),
                 done => return done,
             }
@@ -316,30 +327,24 @@ impl Browser {
     /// Waits for an element, and for a text in it.
     pub async fn wait(&mut self, selector: &str, contains: Option<&str>, within: Duration) -> Result<(), Trouble> {
         let deadline = Instant::now() + within;
-        self.look_for(Duration::ZERO).await?;
-        let found = loop {
-            let found = match (self.element(selector).await, contains) {
+        loop {
+            let found = match (self.find(selector).await, contains) {
                 (Ok(_), None) => Ok(()),
                 (Ok(element), Some(wanted)) => match self.get(&format!("/element/{element}/text")).await {
                     Ok(text) if text_of(&text).contains(wanted) => Ok(()),
-                    Ok(text) => {
-                        Err(Trouble::Page(format!("`{selector}` has {:?}, not {wanted:?}", brief(&text_of(&text)))))
-                    }
-                    // It was replaced meanwhile.
+                    Ok(text) => Err(Trouble::Page(format!("it has {:?}, not {wanted:?}", brief(&text_of(&text))))),
                     Err(trouble) => Err(trouble),
                 },
                 (Err(trouble), _) => Err(trouble),
             };
             match found {
-                Err(Trouble::Page(_)) if Instant::now() < deadline => sleep(Duration::from_millis(100)).await,
+                Err(Trouble::Page(_)) if Instant::now() < deadline => sleep(LOOK).await,
                 Err(Trouble::Page(text)) => {
-                    break Err(Trouble::Page(format!("after {} s: {text}", within.as_secs_f32())));
+                    return Err(Trouble::Page(format!("`{selector}`, after {} s: {text}", within.as_secs_f32())));
                 }
-                other => break other,
+                other => return other,
             }
-        };
-        self.look_for(PATIENCE).await?;
-        found
+        }
     }
 
     /// A picture of what the window shows.
@@ -355,22 +360,20 @@ impl Browser {
         Ok(png)
     }
 
+    /// It was given up while it was doing something, and does no more. Start another.
+    pub fn is_lost(&self) -> bool {
+        self.lost || self.cage.is_over()
+    }
+
     /// Ends the session in good order. Dropping the browser does as well.
     pub async fn close(mut self) {
         let session = self.session.clone();
         let _ = timeout(Duration::from_secs(5), self.ask("DELETE", &session, None)).await;
     }
 
-    async fn look_for(&mut self, patience: Duration) -> Result<(), Trouble> {
-        self.post("/timeouts", json!({ "implicit": patience.as_millis() })).await.map(drop)
-    }
-
-    async fn element(&mut self, selector: &str) -> Result<String, Trouble> {
-        let found = self.post("/element", json!({ "using": "css selector", "value": selector })).await;
-        let found = found.map_err(|trouble| match trouble {
-            Trouble::Page(text) => Trouble::Page(format!("`{selector}`: {text}")),
-            machine @ Trouble::Machine(_) => machine,
-        })?;
+    /// An element that is there now.
+    async fn find(&mut self, selector: &str) -> Result<String, Trouble> {
+        let found = self.post("/element", json!({ "using": "css selector", "value": selector })).await?;
         let id = found[ELEMENT].as_str().unwrap_or_default();
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
             return Err(Trouble::Machine("the browser gave no element".into()));
@@ -441,7 +444,7 @@ fn trouble_of(error: &Value) -> Trouble {
     let message = brief(error["message"].as_str().unwrap_or_default());
     let kind = error["error"].as_str().unwrap_or_default();
     match kind {
-        "no such element" => Trouble::Page("there is no such element".into()),
+        "no such element" => Trouble::Page(MISSING.into()),
         "stale element reference" => Trouble::Page(GONE.into()),
         "timeout" => Trouble::Page(format!("the page did not load within {} s", LOAD.as_secs())),
         "unknown error" => match message.find("net::ERR_") {

@@ -190,6 +190,11 @@ impl Cage {
         }
     }
 
+    /// Nothing is inside any more.
+    pub fn is_over(&self) -> bool {
+        self.over.is_finished()
+    }
+
     /// Waits until nothing is inside any more, and says how that came. Once.
     pub async fn ended(&mut self) -> CageFault {
         let exit = match (&mut self.over).await {

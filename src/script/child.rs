@@ -34,7 +34,7 @@ const LARGEST_OUTPUT: usize = 64 << 10;
 /// Runs until the host hangs up.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let door = args.first().map_or_else(|| DOOR.into(), OsString::clone);
-    let served = give_up_the_rest().and_then(|()| Ok(UnixStream::connect(door)?)).and_then(serve);
+    let served = give_up_the_rest().and_then(|()| UnixStream::connect(door)).and_then(serve);
     match served {
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
             eprintln!("script-child: {error}");

@@ -306,7 +306,8 @@ impl Host {
 
     /// A child to run a job in: the one there is, or one like it.
     async fn take_child(&mut self) -> Result<Child, NoScripts> {
-        if let Some(child) = self.child.take() {
+        // It waited through a whole deployment, perhaps, and anything may have ended it.
+        if let Some(child) = self.child.take().filter(|child| !child.cage.is_over()) {
             return Ok(child);
         }
         let (child, registered, problems) = self.start_child().await?;

@@ -2,7 +2,7 @@
 //!
 //! A script registers *jobs*; a job names what it needs (moments of the run, other jobs) and its function gets the tools. The
 //! scripts live in a child process inside bubblewrap ([`child`]), which knows how to call a function and nothing else. What
-//! may run, when, with which inputs and what came of it is decided here, outside ([`host`], [`graph`]): a child that was
+//! may run, when, with which inputs and what came of it is decided here, outside (`host`, `graph`): a child that was
 //! taken over can lie about its own jobs, but cannot run others, see a secret, or reach more than its app.
 //!
 //! A child holds scripts of one side only: those of the pull request never share a process with those of the appliance,

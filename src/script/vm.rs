@@ -76,8 +76,9 @@ pub(super) enum Failure {
 
 fn root_of(error: &Error) -> &Error {
     match error {
-        Error::CallbackError { cause, .. } | Error::BadArgument { cause, .. } => root_of(cause),
-        Error::WithContext { cause, .. } => root_of(cause),
+        Error::CallbackError { cause, .. } | Error::BadArgument { cause, .. } | Error::WithContext { cause, .. } => {
+            root_of(cause)
+        }
         other => other,
     }
 }

@@ -148,7 +148,7 @@ async fn pages_are_opened_filled_clicked_read_and_pictured() {
     };
     assert_eq!(page(browser.text("#nothing").await.unwrap_err()), "`#nothing`: there is no such element");
     let waited = browser.wait("h1", Some("Bye"), Duration::from_millis(300)).await.unwrap_err();
-    assert_eq!(page(waited), "after 0.3 s: `h1` has \"Hello ünï (6)\", not \"Bye\"");
+    assert_eq!(page(waited), "`h1`, after 0.3 s: it has \"Hello ünï (6)\", not \"Bye\"");
     assert!(page(browser.text("h1:::").await.unwrap_err()).contains("invalid selector"));
     browser.open(&url("/")).await.unwrap();
     let said = page(browser.fill("#never", "x").await.unwrap_err());
@@ -226,7 +226,7 @@ pub(crate) async fn a_window(story: &str) -> Option<Window> {
 
 impl Window {
     async fn step(&mut self, step: Step) -> Result<Seen, ToolError> {
-        if self.browser.is_none() {
+        if self.browser.as_ref().is_none_or(Browser::is_lost) {
             self.browser = Some(Browser::start(&self.kit, &self.site, &CancellationToken::new()).await?);
         }
         let browser = self.browser.as_mut().expect("it was started");

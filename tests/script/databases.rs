@@ -39,7 +39,9 @@ impl Container {
         }
         let name = format!("cc-ci-script-{}-{}", image.split(':').next().unwrap_or_default(), std::process::id());
         let mut words = vec!["run", "-d", "--rm", "--name", &name];
-        env.iter().for_each(|pair| words.extend(["-e", pair]));
+        for pair in env {
+            words.extend(["-e", pair]);
+        }
         words.push(image);
         docker(&words).await;
         Some(Container { swarm, name })

@@ -120,7 +120,7 @@ fn carry(port: u16, order: &Order) -> io::Result<(u16, Value)> {
         answer.read_line(&mut line)?;
         match line.trim_end().split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse::<u64>().ok()
+                length = value.trim().parse::<u64>().ok();
             }
             Some(_) => {}
             None => break,
