@@ -292,6 +292,15 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
+        // A task that is taken away before its container is made leaves the volume that is made with it.
+        for _ in 0..200 {
+            let tasks = docker::docker(&["stack", "ps", "--format", "{{.CurrentState}}", &self.stack()]);
+            let on_its_way = ["New", "Pending", "Assigned", "Accepted", "Preparing"];
+            let text = String::from_utf8_lossy(&tasks.stdout).into_owned();
+            if !text.lines().any(|line| on_its_way.iter().any(|state| line.starts_with(state))) {
+                break;
+            }
+        }
         docker::docker(&["stack", "rm", &self.stack()]);
         docker::remove(&self.stack());
     }

@@ -28,7 +28,7 @@ type Reader = fn(&str) -> Class;
 const TEXTS: &[(&str, Reader)] = &[
     ("secret not inserted (#generate=false):", |rest| {
         Class::Recipe(format!(
-            "the secret `{}` is not generated (generate=false in .env.sample) and nobody gave its value; the operator can, in recipes/<recipe>/recipe.yaml",
+            "the secret `{}` is not generated (generate=false in .env.sample), and nothing gives its value, so the recipe cannot be deployed as it is",
             rest.trim()
         ))
     }),

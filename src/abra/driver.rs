@@ -293,7 +293,6 @@ impl Session<'_> {
         Err(failure("app secret generate", &text, secrets.is_empty()))
     }
 
-    /// Deploys the checkout as it stands, and returns when the Swarm has it, not when it runs.
     /// A secret of one's own from a file, so that its value stands in no argument. `Failed::Exists` where it is there.
     pub async fn secret_insert(
         &self,
@@ -307,6 +306,7 @@ impl Session<'_> {
         self.call("app secret insert", &words, listener).await
     }
 
+    /// Deploys the checkout as it stands, and returns when the Swarm has it, not when it runs.
     pub async fn deploy(&self, domain: &AppDomain, listener: &mut dyn Listener) -> Result<(), Failed> {
         self.call("app deploy", &["app", "deploy", domain.as_str(), "-C", "-c", "--no-domain-checks"], listener).await
     }

@@ -45,7 +45,11 @@ pub struct Modifiers {
     pub generate: bool,
 }
 
+/// Bytes of all values together once variables are filled in: each line may double the one before it.
+const MOST_BYTES: usize = 256 << 10;
+
 pub fn parse(text: &str) -> Result<EnvFile, EnvError> {
+    let mut bytes = 0;
     let mut file = EnvFile::default();
     let mut known = BTreeMap::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -70,6 +74,10 @@ pub fn parse(text: &str) -> Result<EnvFile, EnvError> {
             return Err(error(format!("`{shown}` cannot be the name of a variable")));
         }
         let (value, comment) = value(setting[at + 1..].trim_start(), &known).map_err(error)?;
+        bytes += value.len();
+        if bytes > MOST_BYTES {
+            return Err(error(format!("the values are more than {MOST_BYTES} bytes long in all")));
+        }
         known.insert(key.to_owned(), value.clone());
         file.lines.push(Line::Set(Entry {
             key: key.to_owned(),
@@ -145,6 +153,10 @@ fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
 
 /// `$NAME` or `${NAME}` at the beginning of `text`; anything else is a dollar. What follows is given back.
 fn variable<'a>(text: &'a str, known: &BTreeMap<String, String>, out: &mut String) -> &'a str {
+    // Refused by the caller, who sees that it is too long.
+    if out.len() > MOST_BYTES {
+        return "";
+    }
     let rest = &text[1..];
     let (braced, inner) = rest.strip_prefix('{').map_or((false, rest), |inner| (true, inner));
     let length = inner.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
@@ -309,6 +321,15 @@ mod tests {
         assert_eq!(parse("A=\"open\n").unwrap_err().line, 1);
         assert!(parse("a b=1").is_err());
         assert!(parse("=1").is_err());
+    }
+
+    #[test]
+    fn values_that_double_come_to_an_end() {
+        let lines: String = (1..60).map(|n| format!("V{n}=\"$V{0}$V{0}\"\n", n - 1)).collect();
+        let error = parse(&format!("V0=xxxxxxxxxx\n{lines}")).unwrap_err().to_string();
+        assert!(error.contains("bytes long in all"), "{error}");
+        let wide = format!("A={}\nB={}\n", "x".repeat(100_000), "$A".repeat(100_000));
+        assert!(parse(&wide).is_err());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, PartialEq)]
 pub(super) enum Bad {
     Template,
+    /// It would not end.
+    TooLong,
     /// `${X:?why}` and X is not there.
     Missing {
         name: String,
@@ -14,6 +16,8 @@ pub(super) enum Bad {
     },
 }
 
+/// Longer than any value that Swarm takes.
+const MOST_BYTES: usize = 512 << 10;
 /// How deep defaults may stand inside of defaults.
 const DEEPEST: usize = 16;
 
@@ -91,6 +95,9 @@ fn substitute(
         return Err(Bad::Template);
     }
     let value = env.get(name).map(String::as_str);
+    if out.len() + value.map_or(0, str::len) > MOST_BYTES {
+        return Err(Bad::TooLong);
+    }
     if rest.is_empty() {
         if value.is_none() {
             unset(name);
@@ -187,6 +194,8 @@ mod tests {
             filled("${EMPTY:?set it, $A}"),
             Err(Bad::Missing { name: "EMPTY".into(), why: "set it, one".into() })
         );
+        let env = [("A".to_owned(), "x".repeat(100_000))].into();
+        assert_eq!(fill(&"$A".repeat(100_000), &env, &mut |_| {}), Err(Bad::TooLong));
         let deep = format!("{}x{}", "${NO:-".repeat(40), "}".repeat(40));
         assert_eq!(filled(&deep), Err(Bad::Template));
     }

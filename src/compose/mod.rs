@@ -30,6 +30,16 @@ pub struct Compose {
     version: Option<String>,
     needs: u32,
     unset: Vec<(String, Span)>,
+    /// Texts of configs and secrets as they were before variables were filled in.
+    templates: Vec<(Span, String)>,
+}
+
+/// What is told while variables are filled in.
+#[derive(Default)]
+struct Filled {
+    unset: Vec<(String, Span)>,
+    templates: Vec<(Span, String)>,
+    bytes: usize,
 }
 
 /// The files that were read, by the number that spans carry.
@@ -92,6 +102,10 @@ impl ComposeError {
 
 /// More overlays than any recipe has.
 const MOST_FILES: usize = 64;
+/// Values in all files together. Merging compares each with each.
+const MOST_NODES: usize = 20_000;
+/// Bytes in all files together, variables filled in.
+const MOST_BYTES: usize = 4 << 20;
 
 /// Reads `files` of the recipe in `dir`, the later over the earlier, with the variables of `env`.
 pub fn load(dir: &Path, files: &[String], env: &BTreeMap<String, String>) -> Result<Compose, ComposeError> {
@@ -104,9 +118,11 @@ pub fn load(dir: &Path, files: &[String], env: &BTreeMap<String, String>) -> Res
     let mut merged: Option<Node> = None;
     let mut version: Option<(String, Span)> = None;
     let mut needs = 0;
-    let mut unset = Vec::new();
+    let mut filled = Filled::default();
+    let mut nodes = 0;
     for (name, source) in files.iter().zip(0u16..) {
-        let mut root = read(&files_read, name, source)?;
+        let mut root = read(&files_read, name, source, MOST_NODES - nodes)?;
+        nodes = (nodes + root.count()).min(MOST_NODES);
         check(&files_read, &root, true)?;
         let (minor, newest) = schema::needs(&root);
         needs = needs.max(minor);
@@ -115,7 +131,7 @@ pub fn load(dir: &Path, files: &[String], env: &BTreeMap<String, String>) -> Res
             check_version(&files_read, &text, said.span, newest.filter(|_| minor > minor_of(&text)), version.as_ref())?;
             version.get_or_insert((text, said.span));
         }
-        fill(&mut root, "", env, &files_read, &mut unset)?;
+        fill(&mut root, "", env, &files_read, &mut filled)?;
         check(&files_read, &root, false)?;
         merge::normalise(&mut root, &files_read)?;
         resolve_environment(&mut root, env, &files_read)?;
@@ -125,7 +141,9 @@ pub fn load(dir: &Path, files: &[String], env: &BTreeMap<String, String>) -> Res
         }
     }
     let root = merged.unwrap_or(Node::new(Value::Null, Span::default()));
-    let compose = Compose { files: files_read, root, version: version.map(|(text, _)| text), needs, unset };
+    let version = version.map(|(text, _)| text);
+    let Filled { unset, templates, .. } = filled;
+    let compose = Compose { files: files_read, root, version, needs, unset, templates };
     check_contents(&compose)?;
     Ok(compose)
 }
@@ -143,7 +161,7 @@ fn check_contents(compose: &Compose) -> Result<(), ComposeError> {
     Ok(())
 }
 
-fn read(files: &Files, name: &str, source: u16) -> Result<Node, ComposeError> {
+fn read(files: &Files, name: &str, source: u16, nodes: usize) -> Result<Node, ComposeError> {
     let text = inside::read(&files.dir, Path::new(name)).map_err(|error| {
         let missing = matches!(error, inside::NotRead::Missing(_));
         let rule = if missing { "missing" } else { "outside" };
@@ -154,7 +172,8 @@ fn read(files: &Files, name: &str, source: u16) -> Result<Node, ComposeError> {
         };
         ComposeError::of_file(rule, name, error.to_string(), cure)
     })?;
-    let root = yaml::parse_as(name, &text, source).map_err(|error| {
+    let limits = yaml::Limits { nodes, ..yaml::Limits::default() };
+    let root = yaml::parse_as(name, &text, source, limits).map_err(|error| {
         let at = Place { file: error.file.clone(), line: error.span.line, column: error.span.column };
         ComposeError { rule: "yaml", file: error.file, place: Some(at), message: error.message, cure: String::new() }
     })?;
@@ -287,12 +306,13 @@ fn fill(
     path: &str,
     env: &BTreeMap<String, String>,
     files: &Files,
-    unset: &mut Vec<(String, Span)>,
+    told: &mut Filled,
 ) -> Result<(), ComposeError> {
     let span = node.span;
     match &mut node.value {
         Value::String(text) if text.contains('$') => {
-            let filled = interpolate::fill(text, env, &mut |name| unset.push((name.to_owned(), span)));
+            let unset = &mut |name: &str| told.unset.push((name.to_owned(), span));
+            let filled = interpolate::fill(text, env, unset);
             let filled = filled.map_err(|bad| match bad {
                 interpolate::Bad::Template => {
                     let shown: String = text.chars().take(200).collect();
@@ -301,20 +321,34 @@ fn fill(
                     );
                     files.error("variables", span, message)
                 }
+                interpolate::Bad::TooLong => {
+                    files.error("variables", span, format!("{path}: too long once its variables are filled in"))
+                }
                 interpolate::Bad::Missing { name, why } => {
                     let message = format!("{path}: required variable {name} is missing a value: {why}");
                     files.error("variables", span, message).cure(format!("set {name} in .env.sample"))
                 }
             })?;
+            told.bytes += filled.len();
+            if told.bytes > MOST_BYTES {
+                return Err(files.error(
+                    "variables",
+                    span,
+                    "variables make the files longer than anything that can be deployed",
+                ));
+            }
+            if path.starts_with("secrets.") || path.starts_with("configs.") {
+                told.templates.push((span, text.clone()));
+            }
             if filled != *text {
                 node.value = cast(path, &filled).unwrap_or(Value::String(filled));
             }
             Ok(())
         }
-        Value::Seq(items) => items.iter_mut().try_for_each(|item| fill(item, &format!("{path}.[]"), env, files, unset)),
+        Value::Seq(items) => items.iter_mut().try_for_each(|item| fill(item, &format!("{path}.[]"), env, files, told)),
         Value::Map(entries) => entries.iter_mut().try_for_each(|(key, value)| {
             let path = schema::join(path, key.as_str().unwrap_or_default());
-            fill(value, &path, env, files, unset)
+            fill(value, &path, env, files, told)
         }),
         _ => Ok(()),
     }

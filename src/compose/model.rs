@@ -264,6 +264,13 @@ impl Compose {
         self.objects(Kind::Network)
     }
 
+    /// The variable that names an object's version: the last one in its name, `STACK_NAME` aside.
+    pub fn version_variable(&self, object: &Object<'_>) -> Option<&str> {
+        let name = object.node.get("name").or(object.node.at(&["external", "name"]))?;
+        let (_, template) = self.templates.iter().find(|(span, _)| *span == name.span)?;
+        super::names(template).into_iter().rfind(|name| *name != "STACK_NAME")
+    }
+
     /// A label of a service.
     pub fn label(&self, service: &str, key: &str) -> Option<&str> {
         self.service(service)?.label(key)

@@ -168,6 +168,20 @@ fn files_stay_inside() {
 }
 
 #[test]
+fn what_grows_without_end_is_refused() {
+    let labels: String = (0..30_000).map(|n| format!("        - a{n}=b\n")).collect();
+    let error = refused(&format!("services:\n  app:\n    image: x\n    deploy:\n      labels:\n{labels}"));
+    assert!(error.contains("holds more than 20000 values"), "{error}");
+    let long = "x".repeat(100_000);
+    let labels = |labels: &str| format!("services: {{app: {{image: x, labels: [{labels}]}}}}");
+    let recipe = Recipe::of(&[("c.yml", &labels(&format!("\"{}\"", "$A".repeat(1000))))]);
+    assert!(recipe.load_with(&["c.yml"], &[("A", &long)]).unwrap_err().to_string().contains("too long"));
+    let many: Vec<String> = (0..50).map(|n| format!("\"{n}=$A\"")).collect();
+    let recipe = Recipe::of(&[("c.yml", &labels(&many.join(", ")))]);
+    assert!(recipe.load_with(&["c.yml"], &[("A", &long)]).unwrap_err().to_string().contains("longer than anything"));
+}
+
+#[test]
 fn versions_are_one() {
     let recipe = Recipe::of(&[
         ("a.yml", "version: '3.8'\nservices: {app: {image: x}}"),

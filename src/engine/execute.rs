@@ -35,6 +35,8 @@ pub struct Engine {
     pub instance: String,
 }
 
+const STOPPED: &str = "the runner was stopped while it ran";
+
 /// How the stages of a run came out.
 enum Walked {
     /// All that were planned passed.
@@ -92,15 +94,14 @@ impl Engine {
         let ended = match (walked, unverified) {
             (Walked::Stopped, _) => {
                 let now = self.clock.now();
-                let why = "the runner was stopped while it ran";
                 let next = self
                     .ledger
                     .write("could not interrupt a run", move |tx| {
-                        run::interrupt(tx, id, why, run::torn_down(tx, id)?, now)
+                        run::interrupt(tx, id, STOPPED, run::torn_down(tx, id)?, now)
                     })
                     .await?;
                 tracing::info!(run = %id, next = next.map(|next| next.0), "run interrupted");
-                why.to_owned()
+                STOPPED.to_owned()
             }
             (Walked::Well, Some(reason)) => self.finish(id, Verdict { outcome: Outcome::Infra, reason }).await?,
             (Walked::Well, None) => {
@@ -226,7 +227,7 @@ impl Engine {
             }
             Ok(Err(Trouble::Ended)) | Err(Broken::Asked | Broken::Stopping) => {
                 if stop.why() == Some(Why::Stopping) {
-                    job.say(name, "the runner stops; the run is torn down and tried again");
+                    self.end_stage(job, name, StageState::Infra, Some(STOPPED.to_owned()), Duration::ZERO).await?;
                     return Ok(None);
                 }
                 let verdict = self.taken_back(job.run.id).await?;

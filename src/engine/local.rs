@@ -19,10 +19,12 @@ use crate::abra::driver::Abra;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::dev::setup;
 use crate::git;
 use crate::logs;
 use crate::model::{Asked, Origin, Outcome, RunId};
 use crate::recipe;
+use crate::reconcile;
 use crate::secrets::redact::Redactor;
 use crate::store::runs::NewRun;
 use crate::store::{Store, StoreError, runs, stages};
@@ -37,9 +39,13 @@ pub struct Args {
     /// Only this, and what it needs.
     #[arg(long, default_value = "all")]
     stage: Asked,
-    /// An appliance's configuration, for its domain, proxy and limits. Without it: the proxy of `cc-ci reconcile proxy --dev`.
-    #[arg(long, short)]
+    /// An appliance's configuration, for its domain, proxy and limits.
+    #[arg(long, short, conflicts_with = "dev")]
     config: Option<PathBuf>,
+    /// Without a configuration: where a development set-up lives, as of `cc-ci up --dev`; its proxy is put up when it is
+    /// missing. `~/.local/state/cc-ci/dev` where nothing is said.
+    #[arg(long, value_name = "DIR")]
+    dev: Option<PathBuf>,
     /// Keeps the run's log in this file.
     #[arg(long)]
     log: Option<PathBuf>,
@@ -79,10 +85,17 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(3);
 pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let path = std::fs::canonicalize(&args.path)
         .map_err(|error| NotRun::Usage(format!("{}: {error}", args.path.display())))?;
-    let recipe = recipe::open(&path).map_err(|error| NotRun::Usage(format!("{}: {error}", path.display())))?;
+    if !path.is_dir() {
+        return Err(NotRun::Usage(format!("{} is no directory", path.display())));
+    }
+    // What is wrong with a recipe is for fetch and lint to say, as on a server.
+    let called = match recipe::open(&path) {
+        Ok(recipe) => recipe.name.to_string(),
+        Err(_) => path.file_name().map_or_else(|| "recipe".to_owned(), |name| name.to_string_lossy().into_owned()),
+    };
     let never = CancellationToken::new();
     let state = StateDir::make().map_err(|error| NotRun::Machine(format!("no place for the run's files: {error}")))?;
-    let config = Arc::new(configured(&args, &state.0)?);
+    let config = Arc::new(configured(&args, &state.0).await?);
     let source = state.0.join("source");
     let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
 
@@ -90,7 +103,6 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
         .await
         .map_err(|error| NotRun::Machine(causes(&error)))?;
     let swarm = Swarm::connect(&config.runner.docker).await.map_err(|error| NotRun::Machine(causes(&error)))?;
-    proxy_answers(&config).await?;
 
     let store = Store::open(&config.database())?;
     let ledger = Ledger::new(store.clone(), Bell::of(config.bell("serve")));
@@ -109,7 +121,7 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
         origin: Origin::Local,
         repository: None,
         repo_name: source.to_string_lossy().into_owned(),
-        recipe: recipe.name.to_string(),
+        recipe: called.clone(),
         pr: None,
         head: snapshot.head,
         base_branch: None,
@@ -133,7 +145,7 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let stop = Stop::default();
     let over = CancellationToken::new();
     let changes = if snapshot.dirty { " (working tree has changes)" } else { "" };
-    println!("{} at {}{changes}", recipe.name, &started.head.short()[..7]);
+    println!("{called} at {}{changes}", &started.head.short()[..7]);
     let progress = Progress::new(store.clone(), clock, id, std::io::stdout().is_terminal());
     let shown = tokio::spawn(progress.follow(over.clone()));
     let interrupted = tokio::spawn(ended_by_hand(ledger, id, stop.clone()));
@@ -202,31 +214,49 @@ fn text_of(line: &str) -> &str {
     logs::Line::parse(line).map_or(line, |line| line.text)
 }
 
-fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
-    let mut config = match &args.config {
-        Some(file) => config::load(file).map_err(|error| NotRun::Usage(causes(&error)))?,
-        None => {
-            return Err(NotRun::Usage(
-                "no configuration: name an appliance's with --config FILE, or a development directory with --dev DIR (`cc-ci up --dev DIR` makes one)".into(),
-            ));
-        }
+/// Domain, proxy and limits, from a file or from a development set-up that is made on the way.
+async fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
+    let machine = |error: &dyn std::error::Error| NotRun::Machine(causes(error));
+    let mut config = if let Some(file) = &args.config {
+        config::load(file).map_err(|error| NotRun::Usage(causes(&error)))?
+    } else {
+        let dir = args.dev.clone().or_else(usual_dev_dir).ok_or_else(|| {
+            NotRun::Usage("there is no home directory; name a directory for the proxy's files with --dev DIR".into())
+        })?;
+        setup::prepare(&dir).map_err(|error| machine(&error))?
     };
+    match (proxy_answers(&config).await, &args.config) {
+        (Ok(()), _) => {}
+        (Err(why), Some(file)) => {
+            let (address, file) = (config.proxy.address, file.display());
+            return Err(NotRun::Machine(format!(
+                "no proxy answers at {address} ({why}), so no app could be reached; `cc-ci reconcile swarm --config {file}` and `cc-ci reconcile proxy --config {file}` put one up"
+            )));
+        }
+        (Err(_), None) => {
+            let swarm = reconcile::swarm(&config).await.map_err(|error| machine(&error))?;
+            let proxy = reconcile::proxy(&config).await.map_err(|error| machine(&error))?;
+            swarm.iter().chain(&proxy).for_each(|line| println!("{line}"));
+        }
+    }
     state.clone_into(&mut config.state_dir);
     Ok(config)
 }
 
-/// Without a proxy no app answers; said before anything is deployed.
-async fn proxy_answers(config: &Config) -> Result<(), NotRun> {
-    let address = config.proxy.address;
-    let connected = tokio::time::timeout(PROXY_PATIENCE, tokio::net::TcpStream::connect(address)).await;
-    let why = match connected {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", PROXY_PATIENCE.as_secs()),
-    };
-    Err(NotRun::Machine(format!(
-        "no proxy answers at {address} ({why}), so no app could be reached. `cc-ci reconcile swarm --dev` and `cc-ci reconcile proxy --dev` put one up on this machine; with an appliance's proxy, name its configuration with --config"
-    )))
+fn usual_dev_dir() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let state = state.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
+    Some(state.join("cc-ci/dev"))
+}
+
+/// Without a proxy no app answers; found out before anything is deployed.
+async fn proxy_answers(config: &Config) -> Result<(), String> {
+    let connected = tokio::time::timeout(PROXY_PATIENCE, tokio::net::TcpStream::connect(config.proxy.address)).await;
+    match connected {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("nothing within {} s", PROXY_PATIENCE.as_secs())),
+    }
 }
 
 /// The run's state directory, gone with it.

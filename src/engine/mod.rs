@@ -76,9 +76,13 @@ pub async fn runner(
     let said = Said { state: "starting".into(), parallel: config.runner.parallel, ..Said::default() };
     let heart = Heart::new(ledger.clone(), clock.clone(), said);
 
-    let abra =
-        Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain)
-            .await?;
+    let found =
+        Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain).await;
+    let abra = match found {
+        Ok(abra) => abra,
+        Err(_) if shutdown.drain.is_cancelled() => return Ok(()),
+        Err(unfit) => return Err(unfit.into()),
+    };
     tracing::info!(version = abra.version, place = abra.place(), "abra found");
     heart.say(|said| said.abra = Some(format!("{} ({})", abra.version, abra.place())));
     let Some(swarm) = docker(&config.runner.docker, &heart, &shutdown.drain).await else { return Ok(()) };
@@ -175,14 +179,19 @@ async fn instance(ledger: &Ledger) -> Result<String, StoreError> {
         .await
 }
 
+/// At once and then now and again. Beside the runs, since what did not go in one teardown may hold up the next one too.
 async fn leftovers(engine: Engine, stop: CancellationToken) {
     loop {
+        let tried = tokio::select! {
+            () = stop.cancelled() => return,
+            tried = Box::pin(recover::retry_leftovers(&engine)) => tried,
+        };
+        if let Err(error) = tried {
+            tracing::error!(error = %causes(&error), "leftovers could not be tried again");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LEFTOVERS) => {}
-        }
-        if let Err(error) = recover::retry_leftovers(&engine).await {
-            tracing::error!(error = %causes(&error), "leftovers could not be tried again");
         }
     }
 }

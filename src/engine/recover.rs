@@ -52,14 +52,13 @@ impl StateLock {
     }
 }
 
-/// Closes every run that a dead process left open, and retries what earlier teardowns left. Says how many runs it closed.
+/// Closes every run that a dead process left open. Says how many there were.
 pub async fn recover(engine: &Engine) -> Result<usize, StoreError> {
     let open = engine.ledger.store.read(runs::running).await?;
     for run in &open {
         tracing::warn!(run = %run.id, recipe = run.recipe, "found open from a process that is gone; closing it");
         close(engine, run.id, "the runner died while it ran").await?;
     }
-    retry_leftovers(engine).await?;
     let (logs, work) = (engine.config.logs_dir(), engine.config.work_dir());
     let standing: Vec<RunId> = engine.ledger.store.read(apps::standing).await?.into_iter().map(|app| app.run).collect();
     let swept = tokio::task::spawn_blocking(move || {

@@ -579,6 +579,25 @@ mod tests {
         assert_eq!((run.outcome, run.reason.as_deref()), (Some(Outcome::Cancelled), Some("cancelled by member")));
     }
 
+    #[test]
+    fn the_document_names_every_transition() {
+        let document = include_str!("../../docs/states.md");
+        let code = include_str!("run.rs");
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        let transitions = code.split("\npub fn ").skip(1).filter_map(|rest| {
+            let (name, rest) = rest.split_once('(')?;
+            rest.trim_start().starts_with("tx: &Transaction").then_some(name)
+        });
+        let missing: Vec<&str> = transitions.filter(|name| !document.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/states.md: {missing:?}");
+        for state in StageState::ALL {
+            assert!(document.contains(&format!("`{state}`")), "{state}");
+        }
+        for outcome in Outcome::ALL {
+            assert!(document.contains(&format!("`{outcome}`")), "{outcome}");
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Queue,

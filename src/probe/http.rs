@@ -12,6 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, LOCATION};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::tls::{self, CaFileError};
 use crate::clock::Time;
@@ -31,7 +32,7 @@ const REDIRECTS: usize = 5;
 
 /// Asks through one proxy. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Probe {
+pub struct Prober {
     client: reqwest::Client,
     address: SocketAddr,
 }
@@ -106,18 +107,27 @@ impl fmt::Display for Seen {
     }
 }
 
+/// Until what a wait for an answer goes on.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    pub within: Duration,
+    /// How often the proxy looks at the Swarm. What it says in the first two of them may be about the state before.
+    pub refresh: Duration,
+}
+
 /// No good answer came.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("no good answer within {} s: {last}", .after.as_secs())]
-pub struct NoAnswer {
-    pub after: Duration,
-    pub last: Seen,
+pub enum NoAnswer {
+    #[error("no good answer within {} s: {last}", .after.as_secs())]
+    Late { after: Duration, last: Seen },
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl NoAnswer {
     /// The proxy is at fault: it is not there, or what it shows is not trusted.
     pub fn is_infra(&self) -> bool {
-        matches!(self.last, Seen::Nothing(_) | Seen::Certificate(_))
+        matches!(self, NoAnswer::Late { last: Seen::Nothing(_) | Seen::Certificate(_), .. })
     }
 }
 
@@ -131,8 +141,8 @@ impl Resolve for Only {
     }
 }
 
-impl Probe {
-    pub fn new(proxy: &config::Proxy) -> Result<Probe, CaFileError> {
+impl Prober {
+    pub fn new(proxy: &config::Proxy) -> Result<Prober, CaFileError> {
         let trust = tls::trusting(proxy.ca_file.as_deref())?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(trust)
@@ -150,7 +160,7 @@ impl Probe {
                 path: proxy.ca_file.clone().unwrap_or_default(),
                 what: format!("cannot be used: {error}"),
             })?;
-        Ok(Probe { client, address: proxy.address })
+        Ok(Prober { client, address: proxy.address })
     }
 
     /// Asks once, without following anything.
@@ -210,21 +220,43 @@ impl Probe {
 
     /// Asks until the app answers 2xx, at once or after redirects inside it. Everything else, the proxy's own 404 and 502
     /// above all, may be about the state before: it is a verdict only when the time is over, which is never before the
-    /// proxy has looked twice.
-    pub async fn until_it_answers(&self, domain: &AppDomain, path: &str, within: Duration) -> Result<Answer, NoAnswer> {
-        let after = within.max(PROXY_REFRESH * 2);
-        let deadline = Instant::now() + after;
+    /// proxy has looked twice. `said` gets a line for each other thing that is seen after that.
+    pub async fn wait_for_answer(
+        &self,
+        domain: &AppDomain,
+        path: &str,
+        patience: &Patience,
+        cancel: &CancellationToken,
+        said: &mut (dyn FnMut(String) + Send),
+    ) -> Result<Answer, NoAnswer> {
+        let start = Instant::now();
+        let counts = start + patience.refresh * 2;
+        let after = patience.within.max(patience.refresh * 2);
+        let deadline = start + after;
         let mut last = Seen::Slow;
+        let mut told = String::new();
         loop {
-            match tokio::time::timeout_at(deadline, self.follow(domain, path)).await {
-                Ok(Seen::App(answer)) if (200..300).contains(&answer.status) => return Ok(*answer),
-                Ok(other) => last = other,
-                Err(_) => return Err(NoAnswer { after, last }),
+            let seen = tokio::select! {
+                seen = self.follow(domain, path) => seen,
+                () = tokio::time::sleep_until(deadline) => return Err(NoAnswer::Late { after, last }),
+                () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
+            };
+            last = match seen {
+                Seen::App(answer) if (200..300).contains(&answer.status) => return Ok(*answer),
+                other => other,
+            };
+            let now = Instant::now();
+            if now >= counts && last.to_string() != told {
+                told = last.to_string();
+                said(told.clone());
             }
-            if Instant::now() + POLL >= deadline {
-                return Err(NoAnswer { after, last });
+            tokio::select! {
+                () = tokio::time::sleep_until((now + POLL).min(deadline)) => {}
+                () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
             }
-            tokio::time::sleep(POLL).await;
+            if Instant::now() >= deadline {
+                return Err(NoAnswer::Late { after, last });
+            }
         }
     }
 }

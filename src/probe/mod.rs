@@ -3,3 +3,5 @@
 pub mod browser;
 pub mod http;
 pub mod tls;
+
+pub use http::{Answer, NoAnswer, Patience, Prober, Seen};

@@ -322,7 +322,8 @@ fn routing(said: &Said, found: &mut Findings) {
 fn configs(recipe: &Recipe, said: &Said, found: &mut Findings) {
     for config in said.compose.configs().into_iter().filter(|config| !config.is_external()) {
         let place = said.compose.place(config.span);
-        let variable = format!("{}_VERSION", config.key.to_uppercase().replace('-', "_"));
+        let usual = format!("{}_VERSION", config.key.to_uppercase().replace('-', "_"));
+        let variable = said.compose.version_variable(&config).unwrap_or(&usual);
         let Some(name) = config.node.get("name") else {
             let message =
                 format!("the config `{}` has no name with a version; Swarm refuses any change of it", config.key);
@@ -331,7 +332,7 @@ fn configs(recipe: &Recipe, said: &Said, found: &mut Findings) {
             continue;
         };
         // Filled in, a missing version leaves nothing behind the last underscore.
-        if name.as_str().is_some_and(|name| name.ends_with('_')) && recipe.abra_sh.get(&variable).is_none() {
+        if name.as_str().is_some_and(|name| name.ends_with('_')) && recipe.abra_sh.get(variable).is_none() {
             let message = format!("the version of the config `{}` is not exported", config.key);
             found.warn("R012", place, message, &format!("write `export {variable}=v1` in abra.sh"));
         }
@@ -360,10 +361,12 @@ fn names(said: &Said, found: &mut Findings) {
 
 fn secrets(said: &Said, found: &mut Findings) {
     for secret in &said.secrets {
-        if secret.variable.is_none() {
-            let variable = format!("SECRET_{}_VERSION", secret.name.to_uppercase().replace('-', "_"));
-            let message = format!("the version of the secret `{}` is not in the sample", secret.name);
-            found.warn("secret-version", secret.place.clone(), message, &format!("add `{variable}=v1` to .env.sample"));
+        if secret.version.is_empty() || secret.variable.is_none() {
+            let usual = format!("SECRET_{}_VERSION", secret.name.to_uppercase().replace('-', "_"));
+            let variable = secret.variable.as_deref().unwrap_or(&usual);
+            let message = format!("the secret `{}` has no version that an app can set", secret.name);
+            let cure = format!("end its name in `_${{{variable}}}`, and add `{variable}=v1` to .env.sample");
+            found.warn("secret-version", secret.place.clone(), message, &cure);
         } else if !secret.modifiers.generate {
             let message =
                 format!("the secret `{}` is not generated; a test needs its value from the appliance", secret.name);
@@ -478,7 +481,8 @@ pub fn changed_configs(base: &Said, head: &Said) -> Vec<Finding> {
         if let (true, Some((_, before)), Some((file, after))) = (same_name, text(base, &old), text(head, &config))
             && before != after
         {
-            let variable = format!("{}_VERSION", config.key.to_uppercase().replace('-', "_"));
+            let usual = format!("{}_VERSION", config.key.to_uppercase().replace('-', "_"));
+            let variable = head.compose.version_variable(&config).unwrap_or(&usual);
             let message =
                 format!("`{file}` changed but its config is still called `{}`", config.full_name(&head.stack));
             let cure = format!("raise `{variable}` in abra.sh; Swarm cannot change a config");

@@ -62,8 +62,9 @@ pub enum RecipeError {
 pub struct SecretSpec {
     /// As the compose file calls it: `db_password`.
     pub name: String,
-    /// The variable that names its version: `SECRET_DB_PASSWORD_VERSION`.
+    /// The variable in its full name that says its version, usually `SECRET_DB_PASSWORD_VERSION`.
     pub variable: Option<String>,
+    /// Empty where the variable has no value.
     pub version: String,
     pub modifiers: Modifiers,
     /// Its name in Swarm.
@@ -213,19 +214,16 @@ fn web(compose: &Compose, stack: &str) -> Option<Web> {
 fn secrets(compose: &Compose, env: &EnvFile, stack: &str) -> Vec<SecretSpec> {
     let mut found = Vec::new();
     for secret in compose.used_secrets().into_iter().filter(crate::compose::Object::is_external) {
-        let variable = format!("SECRET_{}_VERSION", secret.key.to_uppercase().replace('-', "_"));
         let full_name = secret.full_name(stack);
-        let said = env.entry(&variable);
-        // Where the variable is called otherwise, the version is what the full name ends in.
-        let version = match said {
-            Some(entry) => entry.value.clone(),
-            None => full_name.rsplit('_').next().unwrap_or_default().to_owned(),
-        };
+        let variable = compose.version_variable(&secret);
+        let said = variable.and_then(|variable| env.entry(variable));
+        // As abra has it: whatever the full name ends in.
+        let version = full_name.rsplit('_').next().unwrap_or_default().to_owned();
         let modifiers =
             said.map_or(Modifiers { length: None, charset: None, generate: true }, env_file::Entry::modifiers);
         found.push(SecretSpec {
             name: secret.key.to_owned(),
-            variable: said.map(|_| variable),
+            variable: variable.map(str::to_owned),
             version,
             modifiers,
             full_name,

@@ -90,6 +90,18 @@ fn a_recipe_says_what_it_is() {
 }
 
 #[test]
+fn a_secrets_version_is_the_variable_in_its_name() {
+    let dir = Dir::good().with("compose.yml", "_${SECRET_DB_PASSWORD_VERSION}", "_${SECRET_OTHER_VERSION}").with(
+        ".env.sample",
+        "SECRET_DB_PASSWORD_VERSION=v2",
+        "SECRET_OTHER_VERSION=v3",
+    );
+    let secret = &dir.said().unwrap().secrets[0];
+    assert_eq!((secret.variable.as_deref(), secret.version.as_str()), (Some("SECRET_OTHER_VERSION"), "v3"));
+    assert_eq!((secret.modifiers.length, secret.full_name.as_str()), (Some(32), "cust-9ad31f_ci_test_db_password_v3"));
+}
+
+#[test]
 fn a_domain_that_is_not_the_placeholder_is_set_all_the_same() {
     let dir = Dir::good().with(".env.sample", "custom-html.example.com", "real.example.org");
     assert_eq!(dir.said().unwrap().web.unwrap().rule.as_deref(), Some("Host(`cust-9ad31f.ci.test`)"));
@@ -208,6 +220,10 @@ fn every_finding_says_where_and_what_to_do() {
             "Note compose.yml:22:11: the secret `db_password` is not generated",
         ),
         (Dir::good().with(".env.sample", "length=32", ""), "says no length"),
+        (
+            Dir::good().with(".env.sample", "SECRET_DB", "#SECRET_DB"),
+            "the secret `db_password` has no version that an app can set (secret-version); end its name in `_${SECRET_DB_PASSWORD_VERSION}`",
+        ),
         (
             Dir::good().with(".env.sample", "LETS_ENCRYPT_ENV", "OTHER"),
             "Warning compose.yml:14:11: `LETS_ENCRYPT_ENV` has no value here (unset-variable)",

@@ -1,101 +1,125 @@
-//! Brings what the apps stand on to the state it should have, whatever is found: inspect, converge, or nothing to do. systemd's
-//! oneshots call it on the appliance, and the demo. There is no mark of "done once": what is there is looked at each time.
+//! Brings the machine to the state it should have, whatever is found: look, change what differs, and change nothing when
+//! nothing does. systemd's oneshots call it at start, a timer calls it again and again, and so does the demo; two of them at
+//! once wait for each other.
 
 pub mod certificate;
 mod proxy;
+mod swarm;
 
-use std::time::Duration;
+use std::path::PathBuf;
 
-pub use self::proxy::{proxy, remove_proxy};
 use crate::abra::driver::{Failed, Unfit};
 use crate::config::Config;
+use crate::git::GitError;
+use crate::probe::tls::CaFileError;
 use crate::swarm::converge::NotConverged;
+use crate::swarm::pull::PullError;
 use crate::swarm::sweep::NotGone;
-use crate::swarm::views::Membership;
 use crate::swarm::{Swarm, SwarmFault};
 
-/// Why it is not as it should be, and what to do.
+use self::certificate::CertificateError;
+
+/// What stands in the way, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
-    Swarm(#[from] SwarmFault),
+    Docker(#[from] SwarmFault),
+    #[error("this machine's Swarm is locked; unlock it with `docker swarm unlock`")]
+    Locked,
+    #[error(
+        "this machine is still joining a Swarm; wait for its manager, or leave with `docker swarm leave --force` and run this again"
+    )]
+    Pending,
+    #[error(
+        "this machine's Swarm is in error ({0}); see `journalctl -u docker`, or leave it with `docker swarm leave --force` and run this again"
+    )]
+    Errored(String),
+    #[error(
+        "this machine is a worker in a Swarm of others; cc-ci needs a manager: `docker node promote` it there, or leave with `docker swarm leave` and run this again"
+    )]
+    Worker,
+    #[error(
+        "Docker runs with live-restore, which a Swarm does not allow; set it to false in Docker's configuration and restart Docker"
+    )]
+    LiveRestore,
+    #[error(
+        "the network {name} is there with the driver {driver} and scope {scope}, and apps need an attachable overlay; remove it with `docker network rm {name}` and run this again"
+    )]
+    WrongNetwork { name: String, driver: String, scope: String },
+    #[error(
+        "the overlay network {0} is not attachable; remove it with `docker network rm {0}`, when nothing uses it, and run this again"
+    )]
+    NotAttachable(String),
+    #[error("the network {0} is not there; `cc-ci reconcile swarm` makes it")]
+    NoNetwork(String),
+    #[error("`proxy.certificate_file` and `proxy.key_file` are not set; the proxy needs the wildcard pair for *.{0}")]
+    NoCertificate(String),
     #[error(transparent)]
-    Certificate(#[from] certificate::CertificateError),
+    Certificate(#[from] CertificateError),
+    #[error(
+        "the proxy's stack {0} would have names that Swarm does not take (more than 64 characters); set `proxy.domain` to a shorter one"
+    )]
+    TooLong(String),
+    #[error("`proxy.domain` is {0}")]
+    Domain(#[from] crate::model::NotA),
     #[error(transparent)]
-    Abra(#[from] Unfit),
-    #[error("abra: {0}")]
-    Call(#[from] Failed),
-    #[error("the proxy did not come up: {0}")]
-    Proxy(#[from] NotConverged),
-    #[error("the proxy was not taken away: {0}")]
-    Left(#[from] NotGone),
-    #[error("{what}: {source}")]
-    File { what: String, source: std::io::Error },
-    #[error("{0}")]
-    Other(String),
+    Image(#[from] PullError),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("the proxy could not be deployed: {0}")]
+    Abra(#[from] Failed),
+    #[error("the proxy did not come up: {failed}{}", lines(.failed))]
+    NotUp { failed: NotConverged },
+    #[error("the proxy runs, but {0}")]
+    NotAnswering(String),
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
+    #[error("the proxy could not be removed: {0}")]
+    NotGone(#[from] NotGone),
+    #[error("the proxy's recipe could not be written: {0}")]
+    Recipe(#[from] GitError),
+    #[error("{path}: {source}", path = path.display())]
+    File { path: PathBuf, source: std::io::Error },
 }
 
-/// This machine is the manager of its own Swarm, and the proxy's network is there.
+/// The last lines, since whoever reads this has no log of a run to look into.
+fn lines(failed: &NotConverged) -> String {
+    match failed {
+        NotConverged::Failed(failure) => {
+            failure.last_lines.iter().rev().take(5).rev().map(|line| format!("\n    {line}")).collect()
+        }
+        _ => String::new(),
+    }
+}
+
+/// This machine is the manager of a Swarm, and the network between proxy and apps is there. Says what it found or did.
 pub async fn swarm(config: &Config) -> Result<Vec<String>, ReconcileError> {
-    let swarm = Swarm::connect(&config.runner.docker).await?;
-    let mut said = Vec::new();
-    let info = swarm.info().await?;
-    if info.live_restore {
-        return Err(other(
-            "Docker's `live-restore` is on, which Swarm does not allow; set it to false and restart Docker",
-        ));
-    }
-    match info.membership {
-        Membership::Manager => said.push("this machine is a manager of its Swarm".to_owned()),
-        Membership::Inactive => {
-            swarm.init("127.0.0.1").await?;
-            said.push("a Swarm was started on this machine".to_owned());
-        }
-        Membership::Worker => {
-            return Err(other(
-                "this machine is a worker in somebody else's Swarm; leave it (`docker swarm leave`) and run this again",
-            ));
-        }
-        Membership::Locked => {
-            return Err(other(
-                "the Swarm is locked; unlock it with `docker swarm unlock` and its key, and run this again",
-            ));
-        }
-        Membership::Pending => {
-            return Err(other(
-                "the Swarm is pending: this node waits for managers that do not answer; start them, or leave with \
-                 `docker swarm leave --force` and run this again",
-            ));
-        }
-        Membership::Error(why) => {
-            return Err(ReconcileError::Other(format!(
-                "the Swarm is in error ({why}); `docker swarm leave --force` and run this again"
-            )));
-        }
-    }
-    said.push(network(&swarm, &config.proxy.network).await?);
-    Ok(said)
+    let docker = Swarm::connect(&config.runner.docker).await?;
+    swarm::reconcile(&docker, &config.proxy.network).await
 }
 
-async fn network(swarm: &Swarm, name: &str) -> Result<String, ReconcileError> {
-    let networks = swarm.networks().await?;
-    let Some(found) = networks.iter().find(|network| network.name == name) else {
-        swarm.create_overlay(name).await?;
-        return Ok(format!("the network {name} was made"));
-    };
-    if found.driver != "overlay" || found.scope != "swarm" {
-        return Err(ReconcileError::Other(format!(
-            "the network {name} is of the driver {} ({}), and has to be an overlay of the Swarm; remove it (`docker network rm {name}`) \
-             and run this again",
-            found.driver, found.scope
-        )));
-    }
-    Ok(format!("the network {name} is there"))
+/// Traefik stands in front of the apps with the wildcard certificate of the configuration.
+pub async fn proxy(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let _alone = alone(config).await?;
+    proxy::reconcile(config).await
 }
 
-fn other(words: &str) -> ReconcileError {
-    ReconcileError::Other(words.to_owned())
+/// Takes the proxy away with all that belongs to it.
+pub async fn remove_proxy(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let _alone = alone(config).await?;
+    proxy::remove(config).await
 }
 
-/// How long the proxy may take to come up, image included.
-const PROXY_LIMIT: Duration = Duration::from_secs(180);
+/// Until it is dropped, nobody else reconciles out of this state directory.
+async fn alone(config: &Config) -> Result<std::fs::File, ReconcileError> {
+    let dir = proxy::host_dir(config);
+    let path = dir.join("lock");
+    let locked = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&dir)?;
+        let file = std::fs::File::create(dir.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    });
+    let locked = locked.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    locked.map_err(|source| ReconcileError::File { path, source })
+}

@@ -15,13 +15,15 @@ use crate::abra::driver::Session;
 use crate::compose::{Compose, env_file};
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, StageName};
-use crate::probe::http::Probe;
+use crate::probe::{NoAnswer, Patience, Prober};
 use crate::recipe::{DEFAULT_TIMEOUT, Recipe, RecipeError, Said, SecretSpec, compose_files};
 use crate::sandbox::Stream;
 use crate::swarm::converge::{self, Before, Failure, NotConverged};
 use crate::swarm::pull::PullWhy;
 
 const INSTALL: StageName = StageName::Install;
+/// How often Traefik's swarm provider looks, as `cc-ci reconcile proxy` sets it up.
+const PROXY_LOOKS: Duration = Duration::from_secs(1);
 /// While the front page is asked for, the stack is looked at again so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Registries are asked for so many images at a time.
@@ -107,6 +109,9 @@ async fn make_secrets(job: &Job, session: &Session<'_>, said: &Said, domain: &Ap
                 secret.name
             )));
         }
+    }
+    if known.is_empty() {
+        return Ok(());
     }
     job.say(INSTALL, &format!("secrets made and masked: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
     Ok(())
@@ -212,11 +217,12 @@ async fn answers(
     before: &Before,
 ) -> Result<String, Trouble> {
     let begun = Instant::now();
-    let probe = Probe::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
+    let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
+    let patience = Patience { within: job.config.runner.limits.answer, refresh: PROXY_LOOKS };
+    let mut heard = |line: String| job.say(INSTALL, &line);
     let answer = tokio::select! {
-        answer = probe.until_it_answers(domain, "/", job.config.runner.limits.answer) => answer,
+        answer = prober.wait_for_answer(domain, "/", &patience, cancel, &mut heard) => answer,
         not = dies(job, cancel, said, before) => return Err(not_up(job, not, begun.elapsed()).await?),
-        () = cancel.cancelled() => return Err(Trouble::Ended),
     };
     let expected = "2xx from the app, through the proxy";
     match answer {
@@ -225,6 +231,7 @@ async fn answers(
             job.check(checked(INSTALL, "front page", true, expected, &got, begun.elapsed())).await?;
             Ok(got)
         }
+        Err(NoAnswer::Cancelled) => Err(Trouble::Ended),
         Err(silent) if silent.is_infra() => Err(Trouble::Infra(silent.to_string())),
         Err(silent) => {
             let words = format!("https://{domain}: {silent}");

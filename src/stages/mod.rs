@@ -144,9 +144,9 @@ impl Job {
 
     /// Notes how an assertion came out, its values masked.
     pub async fn check(&self, mut check: Check) -> Result<(), Trouble> {
-        let mask = |text: Option<String>| text.map(|text| self.redactor.mask(&text));
-        check.expected = mask(check.expected);
-        check.got = mask(check.got);
+        let hide = |text: Option<String>| text.map(|text| self.redactor.mask(&text));
+        check.expected = hide(check.expected);
+        check.got = hide(check.got);
         let mark = match check.state {
             CheckState::Passed => '✔',
             CheckState::Failed => '✘',

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use bollard::models;
@@ -276,16 +275,6 @@ impl Swarm {
         match gone_is_fine(removed) {
             Err(fault) if fault.to_string().contains("already in progress") => Ok(()),
             other => other,
-        }
-    }
-
-    /// Makes a secret; one of this name that is there already stays as it is, since Swarm changes none.
-    pub async fn create_secret(&self, name: &str, value: &[u8]) -> Result<(), SwarmFault> {
-        let data = base64::engine::general_purpose::STANDARD.encode(value);
-        let spec = models::SecretSpec { name: Some(name.to_owned()), data: Some(data), ..Default::default() };
-        match ask(format!("create secret {name}"), CALL, self.docker.create_secret(spec)).await {
-            Err(fault) if !fault.is_conflict() => Err(fault),
-            _ => Ok(()),
         }
     }
 

@@ -30,47 +30,101 @@ const EVERYWHERE: [(HeaderName, HeaderValue); 4] = [
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
 ];
 
+/// From here on a body is worth packing.
+const WORTH_PACKING: usize = 1500;
+const LEVEL: i32 = 1;
+
 /// A body whose bytes are known, with its tag.
 pub(super) struct Rendered {
     kind: HeaderValue,
     caching: HeaderValue,
     tag: HeaderValue,
-    pub(super) bytes: Bytes,
+    body: Form,
+}
+
+enum Form {
+    Plain(Bytes),
+    /// As zstd, which most browsers take as it is; and its length before.
+    Packed(Bytes, usize),
 }
 
 impl Rendered {
     pub(super) fn html(page: Markup) -> Rendered {
-        Rendered::new(HTML, ASK_AGAIN, page.into_string().into())
+        Rendered::new(HTML, ASK_AGAIN, page.into_string())
     }
 
-    pub(super) fn new(kind: &'static str, caching: &'static str, bytes: Bytes) -> Rendered {
+    pub(super) fn new(kind: &'static str, caching: &'static str, body: String) -> Rendered {
+        // What is kept has no room at its end.
+        let bytes = Bytes::from(body.into_bytes().into_boxed_slice());
         let mut hash = DefaultHasher::new();
         hash.write(&bytes);
-        let tag = format!("\"{:016x}\"", hash.finish());
+        // Weak: the packed and the plain form have the same.
+        let tag = format!("W/\"{:016x}\"", hash.finish());
         Rendered {
             kind: HeaderValue::from_static(kind),
             caching: HeaderValue::from_static(caching),
-            tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\"")),
-            bytes,
+            tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("W/\"\"")),
+            body: Form::Plain(bytes),
+        }
+    }
+
+    /// The same, as small as it can quickly be made; with the plain bytes, if it was worth it.
+    pub(super) fn pack(self) -> (Rendered, Option<Bytes>) {
+        let Form::Plain(plain) = &self.body else { return (self, None) };
+        if plain.len() < WORTH_PACKING {
+            return (self, None);
+        }
+        match zstd::bulk::compress(plain, LEVEL) {
+            Ok(packed) => {
+                let (plain, len) = (plain.clone(), plain.len());
+                (Rendered { body: Form::Packed(packed.into_boxed_slice().into(), len), ..self }, Some(plain))
+            }
+            Err(_) => (self, None),
+        }
+    }
+
+    /// Bytes that it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        match &self.body {
+            Form::Plain(bytes) | Form::Packed(bytes, _) => bytes.len(),
+        }
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.body, Form::Packed(..))
+    }
+
+    pub(super) fn plain(&self) -> Bytes {
+        match &self.body {
+            Form::Plain(bytes) => bytes.clone(),
+            // We packed it ourselves.
+            Form::Packed(bytes, len) => zstd::bulk::decompress(bytes, *len).unwrap_or_default().into(),
         }
     }
 
     /// Its tag without the quotes, for a name.
     pub(super) fn hash(&self) -> &str {
-        self.tag.to_str().unwrap_or_default().trim_matches('"')
+        self.tag.to_str().unwrap_or_default().trim_start_matches("W/").trim_matches('"')
     }
 
-    /// With all its headers; without a body for whoever has it already.
-    pub(super) fn respond_to(&self, known: &Known) -> Response<Body> {
-        let unchanged = known.has(&self.tag);
-        let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(self.bytes.clone()) });
-        if unchanged {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
+    /// With all its headers; without a body for whoever has it already. `plain` is where the plain bytes come from.
+    pub(super) fn respond_to(&self, known: &Known, plain: impl FnOnce() -> Bytes) -> Response<Body> {
+        let (status, packed, body) = match &self.body {
+            _ if known.has(&self.tag) => (StatusCode::NOT_MODIFIED, false, Body::empty()),
+            Form::Packed(bytes, _) if known.takes_zstd => (StatusCode::OK, true, Body::from(bytes.clone())),
+            _ => (StatusCode::OK, false, Body::from(plain())),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
         let headers = response.headers_mut();
+        headers.reserve(10);
         headers.insert(header::CONTENT_TYPE, self.kind.clone());
         headers.insert(header::CACHE_CONTROL, self.caching.clone());
         headers.insert(header::ETAG, self.tag.clone());
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+        }
         for (name, value) in &EVERYWHERE {
             headers.insert(name, value.clone());
         }
@@ -80,7 +134,7 @@ impl Rendered {
 
 impl IntoResponse for Rendered {
     fn into_response(self) -> Response<Body> {
-        self.respond_to(&Known::default())
+        self.respond_to(&Known::default(), || self.plain())
     }
 }
 
@@ -89,23 +143,29 @@ pub(super) struct Shared(pub Arc<Rendered>);
 
 impl IntoResponse for Shared {
     fn into_response(self) -> Response<Body> {
-        self.0.respond_to(&Known::default())
+        self.0.respond_to(&Known::default(), || self.0.plain())
     }
 }
 
-/// The tags of what the asker has already.
+/// What the asker has already, and what it can read.
 #[derive(Default)]
-pub(super) struct Known(Option<HeaderValue>);
+pub(super) struct Known {
+    tags: Option<HeaderValue>,
+    pub(super) takes_zstd: bool,
+}
 
 impl Known {
     pub(super) fn of(headers: &HeaderMap) -> Known {
-        Known(headers.get(header::IF_NONE_MATCH).cloned())
+        let encodings = headers.get(header::ACCEPT_ENCODING).and_then(|encodings| encodings.to_str().ok());
+        let takes_zstd = encodings.is_some_and(|encodings| encodings.split(',').any(|one| one.trim() == "zstd"));
+        Known { tags: headers.get(header::IF_NONE_MATCH).cloned(), takes_zstd }
     }
 
     fn has(&self, tag: &HeaderValue) -> bool {
-        let Some(known) = self.0.as_ref().and_then(|known| known.to_str().ok()) else { return false };
-        let tag = tag.to_str().unwrap_or_default();
-        known.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+        let Some(known) = self.tags.as_ref().and_then(|known| known.to_str().ok()) else { return false };
+        let bare = |tag: &str| tag.trim_start_matches("W/").to_owned();
+        let tag = bare(tag.to_str().unwrap_or_default());
+        known.split(',').map(str::trim).any(|known| known == "*" || bare(known) == tag)
     }
 }
 
@@ -165,7 +225,7 @@ impl IntoResponse for Wrong {
             let source = std::error::Error::source(&self).map(ToString::to_string);
             tracing::error!(error = %self, source, "a page could not be made");
         }
-        let mut response = Rendered::new(HTML, "no-store", layout::wrong(&self).into_string().into()).into_response();
+        let mut response = Rendered::new(HTML, "no-store", layout::wrong(&self).into_string()).into_response();
         *response.status_mut() = self.status();
         response.headers_mut().remove(header::ETAG);
         if matches!(self, Wrong::TooMany { .. }) {
@@ -183,9 +243,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_packed_page_is_the_same_page() {
+        let text = "<p>the same again and again</p>".repeat(500);
+        let (page, plain) = Rendered::new(HTML, ASK_AGAIN, text.clone()).pack();
+        assert!(page.is_packed() && page.size() < 500, "{}", page.size());
+        assert_eq!(plain.as_deref(), Some(text.as_bytes()));
+        assert_eq!(page.plain(), text.as_bytes());
+        let (short, plain) = Rendered::new(HTML, ASK_AGAIN, "short".into()).pack();
+        assert!(!short.is_packed() && plain.is_none());
+    }
+
+    #[test]
     fn a_tag_is_known_in_any_of_its_spellings() {
-        let known = |text: &'static str| Known(Some(HeaderValue::from_static(text)));
-        let tag = HeaderValue::from_static("\"abc\"");
+        let known = |text: &'static str| Known { tags: Some(HeaderValue::from_static(text)), takes_zstd: false };
+        let tag = HeaderValue::from_static("W/\"abc\"");
         for text in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", "*"] {
             assert!(known(text).has(&tag), "{text}");
         }

@@ -27,7 +27,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     for share in 1..=48 {
         let _ = write!(sheet, ".g{share}{{flex-grow:{share}}}");
     }
-    let style = Rendered::new("text/css; charset=utf-8", FOR_GOOD, sheet.into());
+    let style = Rendered::new("text/css; charset=utf-8", FOR_GOOD, sheet);
     let script = Rendered::new("text/javascript; charset=utf-8", FOR_GOOD, include_str!("assets/site.js").into());
     let icon = Rendered::new("image/svg+xml", FOR_GOOD, include_str!("assets/icon.svg").into());
     let name = |stem: &str, asset: &Rendered, ending: &str| format!("/assets/{stem}-{}.{ending}", asset.hash());

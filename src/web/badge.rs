@@ -14,7 +14,7 @@ const CACHING: &str = "public, max-age=30";
 pub(super) async fn load(site: &Site, recipe: String) -> Result<Fresh, Wrong> {
     let latest = site.store.read(move |db| pages::latest_of_recipe(db, &recipe, 20)).await?;
     let (words, colour) = verdict(&latest);
-    let rendered = Rendered::new("image/svg+xml", CACHING, svg("cc-ci", &words, colour).into());
+    let rendered = Rendered::new("image/svg+xml", CACHING, svg("cc-ci", &words, colour));
     Ok(Fresh { rendered, good_for: Duration::from_secs(3600) })
 }
 

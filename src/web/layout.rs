@@ -52,7 +52,7 @@ pub(super) fn page(shell: &Shell, body: &Markup) -> Markup {
             body {
                 a.skip href="#main" { "To the content" }
                 header {
-                    a.mark href="/" aria-label="cc-ci, to the overview" {
+                    a.home href="/" aria-label="cc-ci, to the overview" {
                         span.steps.l3 aria-hidden="true" { i {} i {} i {} }
                         "cc-ci"
                     }

@@ -3,7 +3,7 @@
 //! One task follows the log of a run for everybody who looks at it and hands each piece out ready to be sent; it ends with the
 //! last follower. A follower first reads by itself what it has missed. It listens before it reads, and each piece says where
 //! in the log it stands, so that nothing is left out or told twice where the two meet; one that was too slow reads by itself
-//! again. The id of an event is the place in the log, so `Last-Event-ID` says where a broken connection goes on.
+//! again. The tail says where it begins, for what was written between the first follower's reading and its own first look. The id of an event is the place in the log, so `Last-Event-ID` says where a broken connection goes on.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -59,7 +59,13 @@ struct Source {
 /// What a tail hands out.
 #[derive(Clone)]
 enum Piece {
-    Lines { from: u64, to: u64, event: Bytes },
+    /// The tail has begun here; what is before, a follower reads by itself.
+    Begins(u64),
+    Lines {
+        from: u64,
+        to: u64,
+        event: Bytes,
+    },
     Changed,
     End,
 }
@@ -177,8 +183,10 @@ impl Follower {
                             self.at = to;
                             return Some(event);
                         }
-                        Ok(Piece::Lines { to, .. }) if to <= self.at => {}
-                        Ok(Piece::Lines { .. }) | Err(RecvError::Lagged(_)) => self.phase = Phase::Reading,
+                        Ok(Piece::Lines { to, .. } | Piece::Begins(to)) if to <= self.at => {}
+                        Ok(Piece::Lines { .. } | Piece::Begins(_)) | Err(RecvError::Lagged(_)) => {
+                            self.phase = Phase::Reading
+                        }
                         Ok(Piece::Changed) => return Some(Bytes::from_static(b"event: changed\ndata: \n\n")),
                         Ok(Piece::End) => {
                             self.tail = None;
@@ -243,6 +251,7 @@ impl Source {
             let grown = match at {
                 None => self.end_of(run).await.map(|end| {
                     at = Some(end);
+                    let _ = sender.send(Piece::Begins(end));
                     None
                 }),
                 Some(at) => self.lines(run, at).await,

@@ -48,8 +48,10 @@ use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::store::Store;
 
-/// Rendered pages kept, in bytes.
-const CACHE_BYTES: usize = 6 << 20;
+/// Rendered pages kept, packed, in bytes.
+const CACHE_BYTES: usize = 5 << 20;
+/// Of those that are asked for most, the plain form too.
+const PLAIN_BYTES: usize = 2 << 20;
 
 /// What the pages are made from.
 pub struct Web {
@@ -128,14 +130,12 @@ impl Site {
         self.news.catch_up().await?;
         // Whoever comes while one is rendering waits for that one.
         let _turn = self.cache.turn(&address).await;
-        if let Some(kept) = self.cache.get(&address, &self.news, self.now()) {
-            return Ok(kept);
+        if let Some(hit) = self.cache.get(&address, &self.news, self.now()) {
+            return Ok(hit.rendered);
         }
         let stamp = self.news.stamp(topic);
         let fresh = render.await?;
-        let rendered = Arc::new(fresh.rendered);
-        self.cache.put(address.into(), Arc::clone(&rendered), topic, stamp, self.now().plus(fresh.good_for));
-        Ok(rendered)
+        Ok(self.cache.put(address.into(), fresh.rendered, topic, stamp, self.now().plus(fresh.good_for)))
     }
 }
 
@@ -182,7 +182,7 @@ impl Front {
             forge: web.forge,
             organisation: web.organisation,
             poll_interval: web.poll_interval,
-            cache: Cache::new(CACHE_BYTES),
+            cache: Cache::new(CACHE_BYTES, PLAIN_BYTES),
         });
         let router = TowerToHyperService::new(routes::router(&site, web.extra));
         Front { site, router }
@@ -191,8 +191,8 @@ impl Front {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let known = answer::Known::of(request.headers());
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        if reads && let Some(kept) = self.kept(request.uri()).await {
-            return kept.respond_to(&known);
+        if reads && let Some(response) = self.kept(request.uri(), &known).await {
+            return response;
         }
         let mut response = match hyper::service::Service::call(&self.router, request).await {
             Ok(response) => response,
@@ -202,9 +202,17 @@ impl Front {
         response
     }
 
-    async fn kept(&self, uri: &Uri) -> Option<Arc<Rendered>> {
+    async fn kept(&self, uri: &Uri, known: &answer::Known) -> Option<Response<Body>> {
         let address = uri.path_and_query()?.as_str();
         self.site.news.catch_up().await.ok()?;
-        self.site.cache.get(address, &self.site.news, self.site.now())
+        let hit = self.site.cache.get(address, &self.site.news, self.site.now())?;
+        let unpack = || {
+            hit.plain.unwrap_or_else(|| {
+                let plain = hit.rendered.plain();
+                self.site.cache.unpacked(address, &hit.rendered, &plain);
+                plain
+            })
+        };
+        Some(hit.rendered.respond_to(known, unpack))
     }
 }

@@ -199,7 +199,7 @@ fn table(overview: &Overview) -> Markup {
                         td data-label="Level" { (words::level(level, reason)) }
                         td data-label="Last verdict" { (verdict(overview.now, recipe)) }
                         td data-label="Last ten" { (shapes(&recipe.latest)) }
-                        td.n data-label="Median" {
+                        td.n data-label="median" {
                             @if let Some(median) = recipe.median() { (words::span(median)) } @else { span.soft { "–" } }
                         }
                     }

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde::Deserialize;
 
-use super::answer::{Rendered, Shared, Wrong};
+use super::answer::{Known, Rendered, Shared, Wrong};
 use super::cache::Topic;
 use super::run::Place;
 use super::{Fresh, Site, about, assets, badge, decisions, health, links, overview, queue, raw_log, repositories};
@@ -226,7 +226,7 @@ fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
 }
 
 async fn give_asset(Path(file): Path<String>) -> Result<Response<Body>, Wrong> {
-    assets::find(&file).map(|asset| asset.respond_to(&super::answer::Known::default())).ok_or(Wrong::NoPage)
+    assets::find(&file).map(|asset| asset.respond_to(&Known::default(), || asset.plain())).ok_or(Wrong::NoPage)
 }
 
 fn query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<Query<T>, Wrong> {

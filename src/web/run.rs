@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::layout::{self, Shell, Tab};
 use super::lines::{self, Window};
 use super::outside::{Outside, Said};
-use super::overview::{name, usual};
+use super::overview::usual;
 use super::raw_log::blocking;
 use super::words::{self, Standing};
 use super::{Site, answer::Wrong, links};
@@ -164,7 +164,7 @@ fn verdict(page: &Page) -> Markup {
     html! {
         @match run.outcome {
             None if run.started_at.is_none() => {
-                h1 class=(standing.class) { (standing.shape()) (word) }
+                h1 { (standing.shape()) span { (word) } }
                 p.lead {
                     @match run.waits_for.as_deref().filter(|words| !words.is_empty()) {
                         Some(words) => { (Said(words.trim_end_matches('.'))) "." }
@@ -173,9 +173,12 @@ fn verdict(page: &Page) -> Markup {
                 }
             }
             None => {
-                h1 class=(standing.class) {
-                    (standing.shape()) (word)
-                    @if let Some(stage) = page.stages.iter().rfind(|stage| stage.state == StageState::Running) { ": " (stage.name) }
+                h1 {
+                    (standing.shape())
+                    span {
+                        (word)
+                        @if let Some(stage) = page.stages.iter().rfind(|stage| stage.state == StageState::Running) { ": " (stage.name) }
+                    }
                 }
                 p.lead {
                     (words::counting(page.now, run.started_at.unwrap_or(run.queued_at)))
@@ -184,11 +187,11 @@ fn verdict(page: &Page) -> Markup {
                 }
             }
             Some(Outcome::Passed) => {
-                h1 class=(standing.class) { (standing.shape()) (word) }
+                h1 { (standing.shape()) span { (word) } }
                 @if !reason.is_empty() { p.lead { (Said(reason)) } }
             }
             Some(_) => {
-                h1 class=(standing.class) { (standing.shape()) (word) @if !first.is_empty() { ": " (Said(first)) } }
+                h1 { (standing.shape()) span { (word) @if !first.is_empty() { ": " (Said(first)) } } }
                 @if !rest.is_empty() { p.lead { (Said(rest)) } }
             }
         }
@@ -248,7 +251,7 @@ fn stage_time(stage: &Stage, now: Time) -> Markup {
 
 /// The first check that failed, with what was expected and what came.
 fn first_failure(page: &Page) -> Markup {
-    let Some(check) = page.checks.iter().find(|check| check.state == CheckState::Failed) else { return html! {} };
+    let Some(check) = page.checks.iter().find(|check| is_first_failure(page, check)) else { return html! {} };
     html! {
         section.failure aria-label="First failure" {
             h2 { (words::check_standing(check.state).shape()) (Outside(&check.name)) span.soft { " in " (check.stage) } }
@@ -257,12 +260,17 @@ fn first_failure(page: &Page) -> Markup {
     }
 }
 
+fn is_first_failure(page: &Page, check: &Check) -> bool {
+    let first = page.checks.iter().find(|check| check.state == CheckState::Failed);
+    first.is_some_and(|first| std::ptr::eq(first, check))
+}
+
 fn expected_and_got(check: &Check) -> Markup {
     html! {
         @if check.expected.is_some() || check.got.is_some() {
             dl.compare {
-                @if let Some(expected) = &check.expected { dt { "expected" } dd { code { (Outside(expected)) } } }
-                @if let Some(got) = &check.got { dt { "got" } dd { code { (Outside(got)) } } }
+                @if let Some(expected) = &check.expected { dt { "expected" } dd { (Said(expected)) } }
+                @if let Some(got) = &check.got { dt { "got" } dd { (Said(got)) } }
             }
         }
     }
@@ -325,7 +333,11 @@ fn check_table(page: &Page) -> Markup {
                 tbody {
                     @for check in checks.iter().take(MOST_CHECKS) {
                         tr {
-                            th scope="row" { (Outside(&check.name)) @if check.state != CheckState::Passed { (expected_and_got(check)) } }
+                            th scope="row" {
+                                (Outside(&check.name))
+                                // Those of the first failure stand above.
+                                @if check.state != CheckState::Passed && !is_first_failure(page, check) { (expected_and_got(check)) }
+                            }
                             td data-label="Result" { (words::check_standing(check.state).shown()) }
                             td data-label="Stage" { (check.stage) }
                             td.n data-label="Time" { @if let Some(took) = check.took { (words::span(took)) } @else { "–" } }
@@ -371,7 +383,7 @@ fn facts(page: &Page) -> Markup {
                 }
                 @if let Some(before) = run.retry_of { dt { "again after" } dd { a href=(links::run(before)) { "run " (before) } } }
                 @if page.siblings.len() > 1 {
-                    dt { "other runs of " (name(&run.recipe, run.pr)) }
+                    dt { "other runs of it" }
                     dd.siblings {
                         @for sibling in page.siblings.iter().filter(|sibling| sibling.id != run.id) {
                             a href=(links::run(sibling.id)) { (words::standing(sibling.outcome, sibling.started_at.is_some()).shape()) (sibling.id) }

@@ -157,7 +157,7 @@ fn row(now: Time, run: &Listed) -> Markup {
                 @if !run.title.is_empty() { span.why { (Outside(&run.title)) } }
             }
             td data-label="Asked by" { "@" (Outside(&run.asked_by)) }
-            td.n data-label="Took" {
+            td.n data-label="took" {
                 @match (run.started_at, run.finished_at) {
                     (Some(started), Some(finished)) => (words::span(finished.since(started))),
                     (Some(started), None) => (words::counting(now, started)),

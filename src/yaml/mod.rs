@@ -134,6 +134,15 @@ impl Node {
         self.value == Value::Null
     }
 
+    /// How many values there are in it, itself included.
+    pub fn count(&self) -> usize {
+        match &self.value {
+            Value::Seq(items) => 1 + items.iter().map(Node::count).sum::<usize>(),
+            Value::Map(entries) => 1 + entries.iter().map(|(_, value)| 1 + value.count()).sum::<usize>(),
+            _ => 1,
+        }
+    }
+
     /// The value of a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.as_map()?.iter().find(|(name, _)| name.scalar() == Some(key)).map(|(_, value)| value)
@@ -151,8 +160,8 @@ pub fn parse(file: &str, text: &str) -> Result<Node, YamlError> {
 }
 
 /// As [`parse`], for one of several texts that end up in one tree: `source` is in every span.
-pub fn parse_as(file: &str, text: &str, source: u16) -> Result<Node, YamlError> {
-    reader::read(file, text, Limits::default()).map(|mut node| {
+pub fn parse_as(file: &str, text: &str, source: u16, limits: Limits) -> Result<Node, YamlError> {
+    reader::read(file, text, limits).map(|mut node| {
         reader::stamp(&mut node, source);
         node
     })

@@ -5,10 +5,10 @@ use crate::support::*;
 #[tokio::test]
 async fn the_answer_arrives_when_the_forge_is_back() {
     let Some(house) = House::open("forge-down").await else { return };
-    let change = house.pull_request(Fixture::named("app").env("MODE", "slow:5")).await;
+    let change = house.pull_request(Fixture::named("app").slow(5)).await;
 
     change.says(MEMBER, "!testme").await;
-    house.run_is(1, "running").await;
+    house.has_a_stack().await;
     house.forge_goes_down().await;
     house.run_is(1, "passed").await;
     house.page("/ready").await.contains("forge");
@@ -16,6 +16,6 @@ async fn the_answer_arrives_when_the_forge_is_back() {
 
     change.hears("**Passed").await;
     change.status_is("success").await;
-    assert_eq!(change.comments_of_the_bot().await.len(), 1);
+    change.has_one_comment_of_the_bot().await;
     house.is_empty().await;
 }

@@ -14,7 +14,7 @@ async fn a_member_asks_and_the_head_is_deployed_and_answered() {
     let verdict = change.hears("**Passed").await;
     verdict.contains("install").contains("uninstall").contains(&change.short_head());
     change.status_is("success").await;
-    assert_eq!(change.comments_of_the_bot().await.len(), 1, "one comment for each head");
+    change.has_one_comment_of_the_bot().await;
     house.page("/").await.contains("custom-html").contains("passed");
     let run = house.page("/runs/1").await;
     run.contains("custom-html").contains("1.14.0+1.29.0").contains("nothing left");

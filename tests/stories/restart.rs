@@ -19,14 +19,14 @@ async fn a_comment_made_while_nobody_was_there_runs_once() {
     let runs = house.runs().await;
     let passed = runs.iter().filter(|run| run["outcome"] == "passed").count();
     assert_eq!(passed, 1, "{runs:?}");
-    assert_eq!(change.comments_of_the_bot().await.len(), 1);
+    change.has_one_comment_of_the_bot().await;
     house.is_empty().await;
 }
 
 #[tokio::test]
 async fn a_run_that_was_killed_is_torn_down_and_tried_again() {
     let Some(house) = House::open("killed").await else { return };
-    let change = house.pull_request(Fixture::named("app").env("MODE", "slow:3")).await;
+    let change = house.pull_request(Fixture::named("app").slow(3)).await;
 
     change.says(MEMBER, "!testme").await;
     house.has_a_stack().await;
@@ -37,6 +37,6 @@ async fn a_run_that_was_killed_is_torn_down_and_tried_again() {
     house.run_is(1, "interrupted").await;
     house.run_is(2, "passed").await;
     change.status_is("success").await;
-    assert_eq!(change.comments_of_the_bot().await.len(), 1);
+    change.has_one_comment_of_the_bot().await;
     house.is_empty().await;
 }

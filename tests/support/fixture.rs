@@ -15,6 +15,8 @@ pub(crate) struct Fixture {
 enum Change {
     Write(String, Vec<u8>),
     Replace(String, String, String),
+    /// A variable of `.env.sample`.
+    Set(String, String),
     Remove(String),
     Link(String, String),
 }
@@ -64,8 +66,14 @@ impl Fixture {
 
     /// Sets a variable of `.env.sample`, whatever it was.
     pub(crate) fn env(mut self, key: &str, value: &str) -> Fixture {
-        self.changes.push(Change::Replace(".env.sample".into(), format!("{key}="), value.into()));
+        self.changes.push(Change::Set(key.into(), value.into()));
         self
+    }
+
+    /// Not there for so many seconds after its start, and allowed to be.
+    pub(crate) fn slow(self, seconds: u32) -> Fixture {
+        let allowed = "retries: 3\n      start_period: 60s";
+        self.env("MODE", &format!("slow:{seconds}")).replace("compose.yml", "retries: 3", allowed)
     }
 
     pub(crate) fn with_lightweight_tags(mut self, count: usize) -> Fixture {
@@ -78,38 +86,39 @@ impl Fixture {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recipes").join(&self.name);
         copy(&source, dir);
         let steps = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-        for step in steps {
-            for change in &self.changes {
-                apply(&step, change);
-            }
+        let steps: Vec<PathBuf> = steps.collect();
+        for change in &self.changes {
+            let applied = steps.iter().filter(|step| apply(step, change)).count();
+            assert!(applied > 0, "{change:?} changes nothing of {}", self.name);
         }
         dir.to_owned()
     }
 }
 
-fn apply(step: &Path, change: &Change) {
+/// Whether there was something to change.
+fn apply(step: &Path, change: &Change) -> bool {
     match change {
         Change::Write(path, bytes) => std::fs::write(step.join(path), bytes).unwrap(),
-        Change::Remove(path) => drop(std::fs::remove_file(step.join(path))),
+        Change::Remove(path) => return std::fs::remove_file(step.join(path)).is_ok(),
         Change::Link(path, target) => {
             drop(std::fs::remove_file(step.join(path)));
             std::os::unix::fs::symlink(target, step.join(path)).unwrap();
         }
         Change::Replace(path, old, new) => {
-            let Ok(text) = std::fs::read_to_string(step.join(path)) else { return };
-            let text = match old.strip_suffix('=') {
-                Some(_) if path == ".env.sample" => text
-                    .lines()
-                    .map(|line| if line.starts_with(old) { format!("{old}{new}\n") } else { format!("{line}\n") })
-                    .collect(),
-                _ => {
-                    assert!(text.contains(old.as_str()), "{path} of {} has no `{old}`", step.display());
-                    text.replace(old, new)
-                }
-            };
-            std::fs::write(step.join(path), text).unwrap();
+            let Ok(text) = std::fs::read_to_string(step.join(path)) else { return false };
+            if !text.contains(old.as_str()) {
+                return false;
+            }
+            std::fs::write(step.join(path), text.replace(old, new)).unwrap();
+        }
+        Change::Set(key, value) => {
+            let Ok(text) = std::fs::read_to_string(step.join(".env.sample")) else { return false };
+            let start = format!("{key}=");
+            let set = |line: &str| if line.starts_with(&start) { format!("{start}{value}\n") } else { format!("{line}\n") };
+            std::fs::write(step.join(".env.sample"), text.lines().map(set).collect::<String>()).unwrap();
         }
     }
+    true
 }
 
 fn copy(from: &Path, to: &Path) {

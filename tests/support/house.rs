@@ -92,7 +92,7 @@ impl House {
         let rig = rig::up().await;
         let number = Number::take();
         let dir = tempfile::Builder::new().prefix(&format!("cc-ci-{name}-")).tempdir().unwrap();
-        let forge = Forge::start(&dir.path().join("forge")).await;
+        let forge = Forge::start(&dir.path().join("forge"));
         let web_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let house = House {
             name: name.into(),
@@ -219,7 +219,7 @@ impl House {
         self.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": name})).await;
     }
 
-    /// It has asked the forge twice more for what is new: what was there before has been seen.
+    /// It has asked the forge twice more for what is new: what the first of them brought has been read and decided.
     pub(crate) async fn has_looked(&self) {
         let since = self
             .forge
@@ -230,11 +230,6 @@ impl House {
             .unwrap_or(0);
         let path = format!(
             "wait?for=request&path=/repos/issues/search&count=2&since={since}&timeout_ms={}",
-            patience().as_millis()
-        );
-        self.forge.ask("GET", &path, &json!({})).await;
-        let path = format!(
-            "wait?for=request&path=/issues/comments&count=2&since={since}&timeout_ms={}",
             patience().as_millis()
         );
         self.forge.ask("GET", &path, &json!({})).await;
@@ -367,15 +362,19 @@ fn files(dir: &Path, places: &mut Vec<(String, Vec<u8>)>) {
 }
 
 impl Forge {
-    async fn start(dir: &Path) -> Forge {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn start(dir: &Path) -> Forge {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let served = cc_ci::forge::dev::serve(listener, dir.to_owned(), stop.clone());
+        let (dir, stopped) = (dir.to_owned(), stop.clone());
         // A thread of its own, so that nothing a story does holds the forge up.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(served).unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                cc_ci::forge::dev::serve(listener, dir, stopped).await.unwrap();
+            });
         });
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(180)).build().unwrap();
         Forge { url, client, stop }

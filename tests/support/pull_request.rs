@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::house::{BOT, House};
-use super::patience::patience;
+use super::patience::{eventually, patience};
 use super::{MEMBER, ORGANISATION, Text};
 
 pub(crate) struct PullRequest<'a> {
@@ -163,5 +163,14 @@ impl<'a> PullRequest<'a> {
             .filter(of_bot)
             .map(|comment| comment["body"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// A verdict is posted before the comment it replaces goes, so that there is never none.
+    pub(crate) async fn has_one_comment_of_the_bot(&self) {
+        eventually("one comment for the head", || async {
+            let all = self.comments_of_the_bot().await;
+            if all.len() == 1 { Ok(()) } else { Err(format!("{all:#?}")) }
+        })
+        .await;
     }
 }

@@ -98,6 +98,11 @@ impl House {
         Page { status, headers, text: answer.text().await.unwrap() }
     }
 
+    /// The body as it came.
+    pub(crate) async fn bytes(&self, address: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+        self.request("GET", address, headers).send().await.unwrap().bytes().await.unwrap().to_vec()
+    }
+
     /// The status alone; the body is left.
     pub(crate) async fn send_unread(&self, method: &str, address: &str, headers: &[(&str, &str)]) -> u16 {
         self.request(method, address, headers).send().await.unwrap().status().as_u16()

@@ -34,7 +34,11 @@ fn open(home: &Home, say: Say, domain: &str, chaos: bool) -> Result<(App, Clone)
 }
 
 fn declared(app: &App, clone: &Clone) -> Result<Said, Fatal> {
-    Ok(recipe::open(&clone.dir)?.say_unchecked(&app.env, app.domain.as_str())?)
+    let said = recipe::open(&clone.dir)?.say_unchecked(&app.env, app.domain.as_str())?;
+    match said.secrets.iter().find(|secret| secret.version.is_empty()) {
+        Some(secret) => fatal(format!("missing version for secret? ({})", secret.name)),
+        None => Ok(said),
+    }
 }
 
 pub(super) fn generate(home: &Home, say: Say, asked: &Generate) -> Done {

@@ -266,12 +266,11 @@ pub(super) fn said(about: &Recipe, stage: StageName, fault: Option<&Fault>, took
                     format!("app_db.1 | LOG:  migration {number} of 24 applied in {} ms", 11 + number * 7 % 90),
                 ));
             }
-            lines.push(ours("app_app.1 | ready to take connections on [::]:8080".into()));
-            lines.push(ours(format!(
-                "https://{}-3fa92c.ci.example.org answers 200 after {} ms",
-                &name[..4],
-                took.as_millis() / 2
-            )));
+            if fault.is_none() {
+                lines.push(ours("app_app.1 | ready to take connections on [::]:8080".into()));
+                let answers = format!("https://{}-3fa92c.ci.example.org answers 200", &name[..4]);
+                lines.push(ours(format!("{answers} after {} ms", took.as_millis() / 2)));
+            }
             lines
         }
         StageName::Checks => (1..=4).map(|number| ours(format!("check {number} of 4 passed"))).collect(),
