@@ -12,6 +12,7 @@ pub(crate) mod breaker;
 mod decide;
 mod enrol;
 mod poll;
+mod recheck;
 pub mod webhook;
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ impl<F: Forge> Poller<F> {
         self.heed_hooks(now).await?;
         if now >= self.poll_at {
             self.search(now).await?;
+            self.intake.recheck_waiting().await?;
             self.poll_at = now.plus(jittered(self.intake.rule.poll.interval));
         }
         self.look_at_owed(&bot).await?;

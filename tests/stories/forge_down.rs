@@ -11,7 +11,7 @@ async fn the_answer_arrives_when_the_forge_is_back() {
     house.has_a_stack().await;
     house.forge_goes_down().await;
     house.run_is(1, "passed").await;
-    house.page("/ready").await.contains("forge");
+    house.page_comes_to_say("/ready", "forge").await;
     house.forge_is_back().await;
 
     change.hears("**Passed").await;

@@ -240,6 +240,15 @@ impl House {
         Text(answer.text().await.unwrap())
     }
 
+    /// Waits until a page has these words.
+    pub(crate) async fn page_comes_to_say(&self, path: &str, words: &str) {
+        eventually(&format!("{path} to say `{words}`"), || async {
+            let page = self.page(path).await.0;
+            if page.contains(words) { Ok(()) } else { Err(page) }
+        })
+        .await;
+    }
+
     /// All runs, newest first, as the command line tells them.
     pub(crate) async fn runs(&self) -> Vec<Value> {
         let text = self.command(&["runs", "list", "--json", "-n", "100"]).await;
