@@ -19,6 +19,7 @@ pub mod recipe;
 pub mod reconcile;
 pub mod report;
 pub mod sandbox;
+pub mod script;
 pub mod secrets;
 pub mod stages;
 pub mod store;

@@ -1,5 +1,6 @@
 //! Looks at an app as its users do: from outside, through the proxy.
 
+pub mod browser;
 pub mod http;
 pub mod tls;
 

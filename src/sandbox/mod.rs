@@ -6,7 +6,9 @@
 //!
 //! A child gets an environment that starts empty, arguments that no shell sees, and no core file.
 
+pub mod bubblewrap;
 mod cgroup;
+pub mod frame;
 mod remains;
 mod tree;
 mod warden;

@@ -1,0 +1,107 @@
+//! The examples of `docs/recipe-checks.md` are run as they stand there.
+
+use cc_ci::script::tools::{ExecAnswer, ExecRequest, HttpAnswer, HttpRequest, Seen, Step, ToolError, Tools};
+use cc_ci::script::{Limits, Moment, Script, Side, Verdict};
+use cc_ci::secrets::Secret;
+use futures_util::future::BoxFuture;
+
+use crate::browser::{Window, a_window};
+use crate::stage::{Notes, define, fennel_kit, play};
+
+const PAGE: &str = include_str!("../../docs/recipe-checks.md");
+
+/// The fenced blocks: what stands after the fence, the line, and the text.
+fn examples() -> Vec<(String, usize, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, usize, String)> = None;
+    for (number, line) in PAGE.lines().enumerate() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info.to_owned(), number + 1, String::new())),
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some((_, _, text)), None) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// The app of the other tests, with a browser if there is one.
+struct Everything {
+    notes: Notes,
+    window: Option<Window>,
+}
+
+impl Tools for Everything {
+    fn http(&mut self, request: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, ToolError>> {
+        self.notes.http(request)
+    }
+
+    fn exec(&mut self, request: ExecRequest) -> BoxFuture<'_, Result<ExecAnswer, ToolError>> {
+        self.notes.exec(request)
+    }
+
+    fn browser(&mut self, step: Step) -> BoxFuture<'_, Result<Seen, ToolError>> {
+        match &mut self.window {
+            Some(window) => window.browser(step),
+            None => self.notes.browser(step),
+        }
+    }
+
+    fn secret(&mut self, name: &str) -> BoxFuture<'_, Result<Secret, ToolError>> {
+        self.notes.secret(name)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_does_what_the_page_says() {
+    let story = "documentation::every_example_does_what_the_page_says";
+    let Some(kit) = fennel_kit(story).await else { return };
+    let examples = examples();
+    assert!(examples.len() >= 12, "{}", examples.len());
+    for (info, line, text) in examples {
+        let name = format!("checks/line-{line}.{}", if info.starts_with("fennel") { "fnl" } else { "lua" });
+        let side = if info.contains("appliance") { Side::Appliance } else { Side::Recipe };
+        let window = if info.contains("browser") {
+            let Some(window) = a_window(story).await else { continue };
+            Some(window)
+        } else {
+            None
+        };
+        let host = define(kit.clone(), side, Limits::default(), vec![Script::new(name, text)]).await;
+        let host = host.unwrap_or_else(|wrong| panic!("the example in line {line}: {wrong}"));
+        let mut tools = Everything { notes: Notes::default(), window };
+        tools.notes.state.lock().unwrap().not_yet = 2;
+        let heard = play(host, &mut tools, &Moment::ALL).await;
+        for (job, verdict) in &heard.results {
+            let expected = match (job.as_str(), verdict) {
+                ("mail", Verdict::Skipped(reason)) => reason == "this edition has no mail",
+                (_, Verdict::Passed(output)) => output != false,
+                _ => false,
+            };
+            assert!(expected, "the example in line {line}: {job}: {verdict:?}\n{}", heard.lines.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn every_tool_is_on_the_page() {
+    let prelude = include_str!("../../src/script/prelude.lua");
+    let defined = prelude
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("function "))
+        .filter_map(|rest| rest.split('(').next());
+    let stepped = prelude
+        .lines()
+        .filter_map(|line| line.split(" = browser_step").next().filter(|name| name.starts_with("browser.")));
+    let names: Vec<&str> = defined.chain(stepped).filter(|name| name.contains('.')).collect();
+    assert!(names.len() >= 12, "{names:?}");
+    for name in names {
+        assert!(PAGE.contains(name), "{name} is not described");
+    }
+    for tool in ["app", "http", "browser", "exec", "file", "sql", "log", "retry", "secret", "jobs"] {
+        assert!(PAGE.contains(&format!("**`{tool}`**")), "{tool} is not described");
+    }
+}
