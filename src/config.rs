@@ -37,7 +37,7 @@ pub struct Forge {
     /// Base address, sub-path included: `https://git.example.org`.
     pub url: String,
     pub organisation: Login,
-    /// File with the bot's token: `write:issue`, `write:repository`, `read:organization`.
+    /// File with the bot's token: `write:issue`, `write:repository`, `read:organization`, `read:user`.
     pub token_file: PathBuf,
     /// People who may ask though they are no members.
     #[serde(default)]
@@ -72,7 +72,7 @@ pub struct Enrol {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Poll {
-    /// Between two looks; each one up to a tenth earlier or later.
+    /// Between two looks; each one up to a fifth earlier.
     #[serde(with = "span")]
     pub interval: Duration,
     /// Looked at again each time, for what arrived late or in the same second.

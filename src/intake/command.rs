@@ -142,6 +142,7 @@ pub fn help() -> String {
 | `!testme checks` | not built yet: the recipe's own checks |
 | `!testme backup` | not built yet: backup and restore |
 | `!testme upgrade` | not built yet: the upgrade from what is published |
+| `!testme upgrade from=VERSION` | not built yet: the same, from that version |
 | `!testme again` | a new test though this head passed already; `!testme install again` works too |
 | `!testme status` | says what waits, runs and ran here |
 | `!testme cancel` | ends what waits and runs here; what was deployed is removed |
