@@ -5,8 +5,9 @@ use crate::support::*;
 #[tokio::test]
 async fn a_secret_that_an_app_prints_is_masked_everywhere() {
     let Some(house) = House::open("secret").await else { return };
-    // It prints its secrets and then dies, so that the last lines reach the comment.
-    let change = house.pull_request(Fixture::named("app").env("MODE", "print-secret,crash-after:2")).await;
+    // It prints its secrets and dies before its first health check, so that the last lines reach the comment.
+    let recipe = Fixture::named("app").env("MODE", "print-secret,crash-after:2");
+    let change = house.pull_request(recipe.replace("compose.yml", "interval: 1s", "interval: 5s")).await;
 
     change.says(MEMBER, "!testme").await;
     let secret = house.secret_of_the_app("token").await;
