@@ -91,6 +91,8 @@ impl House {
         drop(rustls::crypto::ring::default_provider().install_default());
         let rig = rig::up().await;
         let number = Number::take();
+        // What a killed run of these tests left behind is not this story's.
+        docker::remove(&number.mark());
         let dir = tempfile::Builder::new().prefix(&format!("cc-ci-{name}-")).tempdir().unwrap();
         let forge = Forge::start(&dir.path().join("forge"));
         let web_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
