@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Job, Trouble};
 use crate::compose::{Compose, Kind};
 use crate::engine::run::checked;
-use crate::model::{StackName, StageName};
+use crate::model::{Head, StackName, StageName};
 use crate::swarm::views::{Service, Task, TaskState};
 
 /// What a service is to be made of.
@@ -19,10 +19,17 @@ struct Makings {
     secrets: BTreeSet<String>,
 }
 
-/// Asserts that the running stack is the head's, and notes how that came out.
-pub(super) async fn assert(job: &Job, stage: StageName, compose: &Compose, stack: &StackName) -> Result<(), Trouble> {
+/// Asserts that the running stack is this commit's, and notes how that came out.
+pub(super) async fn assert(
+    job: &Job,
+    stage: StageName,
+    compose: &Compose,
+    stack: &StackName,
+    commit: &Head,
+) -> Result<(), Trouble> {
     let (services, tasks) = tokio::try_join!(job.swarm.services(stack), job.swarm.tasks(stack))?;
-    let expected = job.run.head.short();
+    let expected = commit.short();
+    let named = if *commit == job.run.head { "the head" } else { "the base" };
     let stamp = stamp(&services, stack.as_str());
     let shown = stamp.clone().unwrap_or_else(|| "no stamp".to_owned());
     let stamped = stamp.as_deref().map(|stamp| stamp.trim_end_matches("+U")) == Some(expected);
@@ -32,20 +39,18 @@ pub(super) async fn assert(job: &Job, stage: StageName, compose: &Compose, stack
     let differences = differences(&wanted, &services, &tasks, stack.as_str());
     let got = match differences.first() {
         None => match wanted.len() {
-            1 => "the service is as the head names it".to_owned(),
-            count => format!("{count} services, all as the head names them"),
+            1 => format!("the service is as {named} names it"),
+            count => format!("{count} services, all as {named} names them"),
         },
         Some(first) => first.clone(),
     };
-    let expects = "images, configs and secrets of the head";
-    job.check(checked(stage, "what the tasks run", differences.is_empty(), expects, &got, Duration::ZERO)).await?;
+    let expects = format!("images, configs and secrets of {named}");
+    job.check(checked(stage, "what the tasks run", differences.is_empty(), &expects, &got, Duration::ZERO)).await?;
     if !stamped {
-        return Err(Trouble::Recipe(format!(
-            "what runs is not the head: the stack is stamped {shown}, not {expected}"
-        )));
+        return Err(Trouble::Recipe(format!("what runs is not {named}: the stack is stamped {shown}, not {expected}")));
     }
     match differences.into_iter().next() {
-        Some(first) => Err(Trouble::Recipe(format!("what runs is not the head: {first}"))),
+        Some(first) => Err(Trouble::Recipe(format!("what runs is not {named}: {first}"))),
         None => Ok(()),
     }
 }
@@ -79,7 +84,7 @@ fn wanted(compose: &Compose, stack: &str) -> BTreeMap<String, Makings> {
         .collect()
 }
 
-/// What is not as the head names it, in words.
+/// What is not as the commit names it, in words.
 fn differences(wanted: &BTreeMap<String, Makings>, services: &[Service], tasks: &[Task], stack: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (name, want) in wanted {
@@ -102,7 +107,7 @@ fn differences(wanted: &BTreeMap<String, Makings>, services: &[Service], tasks: 
                     found.push(format!("the {what} of {name} lacks the {kind} {missing}"));
                 }
                 if let Some(other) = has.difference(want).next() {
-                    found.push(format!("the {what} of {name} has the {kind} {other}, which the head does not name"));
+                    found.push(format!("the {what} of {name} has the {kind} {other}, which is not named"));
                 }
             }
         }

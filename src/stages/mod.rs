@@ -1,12 +1,15 @@
 //! What is done in a run, one file a stage. A stage gets the run's [`Job`] and what the stages before it learned, and comes
 //! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
 
+pub mod deploy;
 pub mod fetch;
 mod head;
 pub mod install;
 pub mod lint;
 pub mod names;
 pub mod overlay;
+mod secrets;
+mod settle;
 pub mod teardown;
 
 use std::path::PathBuf;
@@ -15,6 +18,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::deploy::{Deployed, Tree};
+use self::teardown::Means;
 use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,7 +29,7 @@ use crate::engine::run::{self, Planned};
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::logs::Log;
 use crate::model::{AppDomain, Asked, CheckState, StackName, StageName, StageState};
-use crate::recipe::{Recipe, RecipeError, Said};
+use crate::recipe::{Recipe, RecipeError};
 use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
 use crate::store::StoreError;
@@ -103,8 +108,9 @@ pub struct Job {
 pub struct Learned {
     pub recipe: Option<Recipe>,
     pub domain: Option<AppDomain>,
-    /// The head as it was deployed.
-    pub deployed: Option<Said>,
+    /// What runs now, if anything does.
+    pub deployed: Option<Deployed>,
+    /// What is torn down at the end, from the moment it was intended.
     pub app: Option<Made>,
 }
 
@@ -122,6 +128,12 @@ impl Learned {
             (Some(recipe), Some(domain)) => Ok((recipe, domain)),
             _ => Err(Trouble::Infra("a stage ran before fetch, which is a fault of cc-ci".into())),
         }
+    }
+
+    /// The head, where abra takes it from.
+    pub fn head(&self, job: &Job) -> Result<Tree, Trouble> {
+        let (recipe, _) = self.recipe()?;
+        Ok(Tree { commit: job.run.head.clone(), recipe: recipe.clone() })
     }
 }
 
@@ -142,6 +154,11 @@ impl Job {
                 Err(Trouble::Infra(format!("this cc-ci has no stage `{name}` yet; `!testme` tests what there is")))
             }
         }
+    }
+
+    /// What a teardown takes.
+    pub fn means(&self) -> Means {
+        Means { swarm: self.swarm.clone(), abra: Arc::clone(&self.abra), limits: self.config.runner.limits.clone() }
     }
 
     /// A line of cc-ci's own in the log.
