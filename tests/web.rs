@@ -248,6 +248,8 @@ async fn whoever_reads_zstd_is_sent_less() {
     for address in ["/runs", "/runs/55", "/"] {
         let plain = house.get(address).await;
         assert_eq!((plain.header("content-encoding"), plain.header("vary")), ("", "accept-encoding"), "{address}");
+        // It is packed once somebody asks for it a second time.
+        assert_eq!(house.get(address).await.text, plain.text, "{address}");
         let packed = house.bytes(address, &[("accept-encoding", "gzip, zstd")]).await;
         assert!(packed.len() * 3 < plain.text.len(), "{address}: {} of {}", packed.len(), plain.text.len());
         assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), plain.text.as_bytes(), "{address}");

@@ -90,7 +90,10 @@ milliseconds() { echo $((${EPOCHREALTIME/./} / 1000)); }
 objects() {
   local kind
   {
-    for kind in service secret config; do docker "$kind" ls --format "$kind {{.Name}}"; done
+    # Before the first `reconcile swarm` there is none that could have any.
+    if [[ $(docker info --format '{{.Swarm.ControlAvailable}}') == true ]]; then
+      for kind in service secret config; do docker "$kind" ls --format "$kind {{.Name}}"; done
+    fi
     docker ps -a --format 'container {{.Names}}'
     docker volume ls --format 'volume {{.Name}}'
     docker network ls --format 'network {{.Name}}'

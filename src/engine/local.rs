@@ -196,7 +196,11 @@ async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Res
     })
     .await;
     match lines {
-        Ok(Ok(lines)) if outcome != Outcome::Passed => lines.iter().for_each(|line| println!("    {}", text_of(line))),
+        Ok(Ok(lines)) if outcome != Outcome::Passed => lines.iter().for_each(|line| {
+            if let Some(text) = text_of(line) {
+                println!("    {text}");
+            }
+        }),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => eprintln!("cc-ci: the log: {error}"),
         Err(error) => eprintln!("cc-ci: the log: {error}"),
@@ -209,9 +213,12 @@ async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Res
     })
 }
 
-/// A log line without its time and stage.
-fn text_of(line: &str) -> &str {
-    logs::Line::parse(line).map_or(line, |line| line.text)
+/// A log line without its time and stage; nothing of the marks between stages, which the lines above have shown.
+fn text_of(line: &str) -> Option<&str> {
+    match logs::Line::parse(line) {
+        Some(parsed) => parsed.mark().is_none().then_some(parsed.text),
+        None => Some(line),
+    }
 }
 
 /// Domain, proxy and limits, from a file or from a development set-up that is made on the way.

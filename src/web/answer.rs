@@ -30,76 +30,23 @@ const EVERYWHERE: [(HeaderName, HeaderValue); 4] = [
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// From here on a body is worth packing.
-const WORTH_PACKING: usize = 1500;
-const LEVEL: i32 = 1;
-
-/// A body whose bytes are known, with its tag.
-pub(super) struct Rendered {
+/// What stands on a page's envelope.
+pub(super) struct Label {
     kind: HeaderValue,
     caching: HeaderValue,
     tag: HeaderValue,
-    body: Form,
 }
 
-enum Form {
-    Plain(Bytes),
-    /// As zstd, which most browsers take as it is; and its length before.
-    Packed(Bytes, usize),
+/// How the bytes of a page are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    Zstd,
 }
 
-impl Rendered {
-    pub(super) fn html(page: Markup) -> Rendered {
-        Rendered::new(HTML, ASK_AGAIN, page.into_string())
-    }
-
-    pub(super) fn new(kind: &'static str, caching: &'static str, body: String) -> Rendered {
-        // What is kept has no room at its end.
-        let bytes = Bytes::from(body.into_bytes().into_boxed_slice());
-        let mut hash = DefaultHasher::new();
-        hash.write(&bytes);
-        // Weak: the packed and the plain form have the same.
-        let tag = format!("W/\"{:016x}\"", hash.finish());
-        Rendered {
-            kind: HeaderValue::from_static(kind),
-            caching: HeaderValue::from_static(caching),
-            tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("W/\"\"")),
-            body: Form::Plain(bytes),
-        }
-    }
-
-    /// The same, as small as it can quickly be made; with the plain bytes, if it was worth it.
-    pub(super) fn pack(self) -> (Rendered, Option<Bytes>) {
-        let Form::Plain(plain) = &self.body else { return (self, None) };
-        if plain.len() < WORTH_PACKING {
-            return (self, None);
-        }
-        match zstd::bulk::compress(plain, LEVEL) {
-            Ok(packed) => {
-                let (plain, len) = (plain.clone(), plain.len());
-                (Rendered { body: Form::Packed(packed.into_boxed_slice().into(), len), ..self }, Some(plain))
-            }
-            Err(_) => (self, None),
-        }
-    }
-
-    /// Bytes that it takes in memory.
-    pub(super) fn size(&self) -> usize {
-        match &self.body {
-            Form::Plain(bytes) | Form::Packed(bytes, _) => bytes.len(),
-        }
-    }
-
-    pub(super) fn is_packed(&self) -> bool {
-        matches!(self.body, Form::Packed(..))
-    }
-
-    pub(super) fn plain(&self) -> Bytes {
-        match &self.body {
-            Form::Plain(bytes) => bytes.clone(),
-            // We packed it ourselves.
-            Form::Packed(bytes, len) => zstd::bulk::decompress(bytes, *len).unwrap_or_default().into(),
-        }
+impl Label {
+    pub(super) fn is_known(&self, known: &Known) -> bool {
+        known.has(&self.tag)
     }
 
     /// Its tag without the quotes, for a name.
@@ -107,13 +54,16 @@ impl Rendered {
         self.tag.to_str().unwrap_or_default().trim_start_matches("W/").trim_matches('"')
     }
 
-    /// With all its headers; without a body for whoever has it already. `plain` is where the plain bytes come from.
-    pub(super) fn respond_to(&self, known: &Known, plain: impl FnOnce() -> Bytes) -> Response<Body> {
-        let (status, packed, body) = match &self.body {
-            _ if known.has(&self.tag) => (StatusCode::NOT_MODIFIED, false, Body::empty()),
-            Form::Packed(bytes, _) if known.takes_zstd => (StatusCode::OK, true, Body::from(bytes.clone())),
-            _ => (StatusCode::OK, false, Body::from(plain())),
-        };
+    /// Without a body, for whoever has it already.
+    pub(super) fn unchanged(&self) -> Response<Body> {
+        self.respond(StatusCode::NOT_MODIFIED, Body::empty(), Form::Plain)
+    }
+
+    pub(super) fn respond_with(&self, bytes: Bytes, form: Form) -> Response<Body> {
+        self.respond(StatusCode::OK, Body::from(bytes), form)
+    }
+
+    fn respond(&self, status: StatusCode, body: Body, form: Form) -> Response<Body> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -122,7 +72,7 @@ impl Rendered {
         headers.insert(header::CACHE_CONTROL, self.caching.clone());
         headers.insert(header::ETAG, self.tag.clone());
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        if packed {
+        if form == Form::Zstd {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
         }
         for (name, value) in &EVERYWHERE {
@@ -132,18 +82,39 @@ impl Rendered {
     }
 }
 
-impl IntoResponse for Rendered {
-    fn into_response(self) -> Response<Body> {
-        self.respond_to(&Known::default(), || self.plain())
+/// A body whose bytes are known, with its tag.
+pub(super) struct Rendered {
+    pub(super) label: Arc<Label>,
+    pub(super) body: Bytes,
+}
+
+impl Rendered {
+    pub(super) fn html(page: Markup) -> Rendered {
+        Rendered::new(HTML, ASK_AGAIN, page.into_string())
+    }
+
+    pub(super) fn new(kind: &'static str, caching: &'static str, body: String) -> Rendered {
+        let body = Bytes::from(body);
+        let mut hash = DefaultHasher::new();
+        hash.write(&body);
+        // Weak: the packed and the plain form have the same.
+        let tag = format!("W/\"{:016x}\"", hash.finish());
+        let label = Label {
+            kind: HeaderValue::from_static(kind),
+            caching: HeaderValue::from_static(caching),
+            tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("W/\"\"")),
+        };
+        Rendered { label: Arc::new(label), body }
+    }
+
+    pub(super) fn respond(&self) -> Response<Body> {
+        self.label.respond_with(self.body.clone(), Form::Plain)
     }
 }
 
-/// A page as handlers give it back.
-pub(super) struct Shared(pub Arc<Rendered>);
-
-impl IntoResponse for Shared {
+impl IntoResponse for Rendered {
     fn into_response(self) -> Response<Body> {
-        self.0.respond_to(&Known::default(), || self.0.plain())
+        self.respond()
     }
 }
 
@@ -241,17 +212,6 @@ impl IntoResponse for Wrong {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_packed_page_is_the_same_page() {
-        let text = "<p>the same again and again</p>".repeat(500);
-        let (page, plain) = Rendered::new(HTML, ASK_AGAIN, text.clone()).pack();
-        assert!(page.is_packed() && page.size() < 500, "{}", page.size());
-        assert_eq!(plain.as_deref(), Some(text.as_bytes()));
-        assert_eq!(page.plain(), text.as_bytes());
-        let (short, plain) = Rendered::new(HTML, ASK_AGAIN, "short".into()).pack();
-        assert!(!short.is_packed() && plain.is_none());
-    }
 
     #[test]
     fn a_tag_is_known_in_any_of_its_spellings() {

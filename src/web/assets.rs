@@ -30,7 +30,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     let style = Rendered::new("text/css; charset=utf-8", FOR_GOOD, sheet);
     let script = Rendered::new("text/javascript; charset=utf-8", FOR_GOOD, include_str!("assets/site.js").into());
     let icon = Rendered::new("image/svg+xml", FOR_GOOD, include_str!("assets/icon.svg").into());
-    let name = |stem: &str, asset: &Rendered, ending: &str| format!("/assets/{stem}-{}.{ending}", asset.hash());
+    let name = |stem: &str, asset: &Rendered, ending: &str| format!("/assets/{stem}-{}.{ending}", asset.label.hash());
     let names = Names {
         style: name("site", &style, "css"),
         script: name("site", &script, "js"),

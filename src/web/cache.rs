@@ -1,17 +1,20 @@
-//! Rendered pages, kept as long as what they show has not changed. Bounded: two halves, the younger one becoming the older
-//! when it is full, and what is asked for in the older one moves on. Pages are kept packed,
-//! which costs a few microseconds and lets a thousand of them fit into a few megabytes; of the busiest the plain form is kept
-//! beside it.
+//! Rendered pages, kept as long as what they show has not changed. What they say lies on the [`Shelf`]; here is where, under
+//! which address, and what would make it old. A page is kept from the second time somebody asks for it: what one crawler reads
+//! once costs nobody else their place.
+//!
+//! Bounded: two halves, the younger one becoming the older when it is full, and what is asked for in the older one moves on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 
-use super::answer::Rendered;
+use super::answer::{Form, Label, Rendered};
 use super::news::News;
+use super::shelf::{Shelf, Spot};
 use crate::clock::Time;
 use crate::model::RunId;
 
@@ -26,103 +29,100 @@ pub(super) enum Topic {
     Everything,
 }
 
-/// Times that a page is unpacked before its plain form is kept too.
-const OFTEN: u32 = 4;
+/// From here on a body is worth packing.
+const WORTH_PACKING: usize = 1500;
+const LEVEL: i32 = 1;
 
 struct Kept {
-    rendered: Arc<Rendered>,
-    plain: Option<Bytes>,
-    unpacked: u32,
+    hit: Hit,
     topic: Topic,
     stamp: u64,
     until: Time,
 }
 
-/// A page that is still true.
+/// A page that is still true, and where it lies.
+#[derive(Clone)]
 pub(super) struct Hit {
-    pub rendered: Arc<Rendered>,
-    /// What `rendered` holds, where it is packed and often asked for.
-    pub plain: Option<Bytes>,
+    pub label: Arc<Label>,
+    plain: Spot,
+    /// As zstd, which most browsers take as it is.
+    packed: Option<Spot>,
 }
 
 #[derive(Default)]
 struct Halves {
     young: HashMap<Box<str>, Kept>,
-    young_bytes: usize,
     old: HashMap<Box<str>, Kept>,
-    plain_bytes: usize,
+    /// Hashes of addresses that were asked for.
+    asked: [HashSet<u64>; 2],
 }
 
 pub(super) struct Cache {
     halves: Mutex<Halves>,
-    most_bytes: usize,
-    most_plain: usize,
+    /// `None` where no file can be made: then every page is drawn each time.
+    shelf: Option<Arc<Shelf>>,
+    most_pages: usize,
     turns: [tokio::sync::Mutex<()>; 64],
 }
 
 impl Cache {
-    pub(super) fn new(most_bytes: usize, most_plain: usize) -> Cache {
+    /// At most so many pages, and so many bytes of a file in `dir`.
+    pub(super) fn new(dir: &Path, most_pages: usize, most_bytes: u64) -> Cache {
+        let shelf = Shelf::open(dir, most_bytes);
+        if let Err(error) = &shelf {
+            tracing::warn!(dir = %dir.display(), error = %error, "no file for drawn pages can be made; each is drawn anew");
+        }
         let turns = [const { tokio::sync::Mutex::const_new(()) }; 64];
-        Cache { halves: Mutex::default(), most_bytes, most_plain, turns }
+        Cache { halves: Mutex::default(), shelf: shelf.ok().map(Arc::new), most_pages, turns }
     }
 
     /// The page, unless something that it shows is newer or its ages are no longer true.
     pub(super) fn get(&self, address: &str, news: &News, now: Time) -> Option<Hit> {
         let fresh = |kept: &Kept| now < kept.until && kept.stamp == news.stamp(kept.topic);
-        let hit = |kept: &Kept| Hit { rendered: Arc::clone(&kept.rendered), plain: kept.plain.clone() };
         let mut halves = self.halves();
         if let Some(kept) = halves.young.get(address) {
-            return fresh(kept).then(|| hit(kept));
+            return fresh(kept).then(|| kept.hit.clone());
         }
         let (address, kept) = halves.old.remove_entry(address)?;
         if !fresh(&kept) {
-            halves.plain_bytes -= plain_size(&kept);
             return None;
         }
-        let hit = hit(&kept);
-        halves.put(address, kept, self.most_bytes / 2);
+        let hit = kept.hit.clone();
+        halves.put(address, kept, self.most_pages / 2);
         Some(hit)
     }
 
-    /// Keeps a page; gives it back in the form in which it is kept.
-    pub(super) fn put(
-        &self,
-        address: Box<str>,
-        rendered: Rendered,
-        topic: Topic,
-        stamp: u64,
-        until: Time,
-    ) -> Arc<Rendered> {
-        let (rendered, plain) = rendered.pack();
-        let rendered = Arc::new(rendered);
-        let mut halves = self.halves();
-        let plain = plain.filter(|plain| halves.plain_bytes + plain.len() <= self.most_plain);
-        halves.plain_bytes += plain.as_ref().map_or(0, Bytes::len);
-        let kept = Kept { rendered: Arc::clone(&rendered), plain, unpacked: 0, topic, stamp, until };
-        halves.put(address, kept, self.most_bytes / 2);
-        rendered
+    /// What a page says, in a form that the asker takes; `None` when it lies there no more.
+    pub(super) async fn read(&self, hit: &Hit, takes_zstd: bool) -> Option<(Bytes, Form)> {
+        let (spot, form) = match hit.packed {
+            Some(packed) if takes_zstd => (packed, Form::Zstd),
+            _ => (hit.plain, Form::Plain),
+        };
+        Some((self.shelf.as_ref()?.get(spot).await?, form))
     }
 
-    /// Somebody wanted the plain form and had to unpack it; of what is asked for often, it is kept.
-    pub(super) fn unpacked(&self, address: &str, rendered: &Arc<Rendered>, plain: &Bytes) {
-        if !rendered.is_packed() || plain.len() > self.most_plain {
+    /// Keeps a page that was asked for before.
+    pub(super) async fn put(&self, address: String, rendered: &Rendered, topic: Topic, stamp: u64, until: Time) {
+        let Some(shelf) = self.shelf.clone() else { return };
+        if !self.halves().was_asked(&address, self.most_pages) {
             return;
         }
-        let mut halves = self.halves();
-        let full = halves.plain_bytes + plain.len() > self.most_plain;
-        let Some(kept) = halves.young.get_mut(address).filter(|kept| Arc::ptr_eq(&kept.rendered, rendered)) else {
-            return;
-        };
-        kept.unpacked += 1;
-        if kept.unpacked < OFTEN || kept.plain.is_some() {
-            return;
-        }
-        if full {
-            halves.forget_plain();
-        }
-        halves.plain_bytes += plain.len();
-        if let Some(kept) = halves.young.get_mut(address) {
-            kept.plain = Some(plain.clone());
+        let plain = rendered.body.clone();
+        let shelved = tokio::task::spawn_blocking(move || {
+            let packed = if plain.len() < WORTH_PACKING { None } else { zstd::bulk::compress(&plain, LEVEL).ok() };
+            let spot = shelf.put(&[&plain, packed.as_deref().unwrap_or_default()])?;
+            let packed_len = packed.map(|packed| packed.len());
+            std::io::Result::Ok(
+                spot.map(|spot| (spot.part(0, plain.len()), packed_len.map(|len| spot.part(plain.len(), len)))),
+            )
+        });
+        match shelved.await {
+            Ok(Ok(Some((plain, packed)))) => {
+                let hit = Hit { label: Arc::clone(&rendered.label), plain, packed };
+                self.halves().put(address.into(), Kept { hit, topic, stamp, until }, self.most_pages / 2);
+            }
+            Ok(Err(error)) => tracing::warn!(error = %error, "a drawn page could not be kept; is the disk full?"),
+            Ok(Ok(None)) | Err(_) => {}
         }
     }
 
@@ -132,117 +132,126 @@ impl Cache {
 
     /// One rendering of an address at a time.
     pub(super) async fn turn(&self, address: &str) -> tokio::sync::MutexGuard<'_, ()> {
-        let mut hash = DefaultHasher::new();
-        address.hash(&mut hash);
-        let turn = usize::try_from(hash.finish() % 64).unwrap_or(0);
+        let turn = usize::try_from(hash(address) % 64).unwrap_or(0);
         self.turns[turn].lock().await
     }
 }
 
 impl Halves {
-    fn put(&mut self, address: Box<str>, kept: Kept, most_bytes: usize) {
-        let bytes = size(&address, &kept);
-        if self.young_bytes + bytes > most_bytes {
-            let forgotten = mem::replace(&mut self.old, mem::take(&mut self.young));
-            self.plain_bytes -= forgotten.values().map(plain_size).sum::<usize>();
-            self.young_bytes = 0;
+    fn put(&mut self, address: Box<str>, kept: Kept, most: usize) {
+        if self.young.len() >= most {
+            self.old = mem::take(&mut self.young);
         }
-        self.young_bytes += bytes;
-        let before = self.young.insert(address, kept);
-        if let Some(before) = before {
-            self.young_bytes = self.young_bytes.saturating_sub(size("", &before));
-            self.plain_bytes -= plain_size(&before);
-        }
+        self.young.insert(address, kept);
     }
 
-    fn forget_plain(&mut self) {
-        for kept in self.young.values_mut().chain(self.old.values_mut()) {
-            kept.plain = None;
-            kept.unpacked = 0;
+    /// Whether it was asked for lately; from now on it was.
+    fn was_asked(&mut self, address: &str, most: usize) -> bool {
+        let hash = hash(address);
+        let [young, old] = &mut self.asked;
+        if young.contains(&hash) {
+            return true;
         }
-        self.plain_bytes = 0;
+        let was = old.contains(&hash);
+        if young.len() >= most {
+            *old = mem::take(young);
+        }
+        young.insert(hash);
+        was
     }
 }
 
-/// What a page takes, its place in the map included.
-fn size(address: &str, kept: &Kept) -> usize {
-    kept.rendered.size() + address.len() + 300
-}
-
-fn plain_size(kept: &Kept) -> usize {
-    kept.plain.as_ref().map_or(0, Bytes::len)
+fn hash(address: &str) -> u64 {
+    let mut hash = DefaultHasher::new();
+    address.hash(&mut hash);
+    hash.finish()
 }
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const LATER: Time = Time(60_000);
 
-    fn page(size: usize) -> Rendered {
-        // Numbers do not pack to nothing.
-        let text: String = (0_u32..)
-            .flat_map(|number| number.wrapping_mul(2_654_435_761).to_string().into_bytes())
-            .take(size)
-            .map(char::from)
-            .collect();
-        Rendered::new("text/plain", "no-cache", text)
+    fn page(text: &str) -> Rendered {
+        Rendered::new("text/plain", "no-cache", text.to_owned())
+    }
+
+    struct House {
+        _dirs: [tempfile::TempDir; 2],
+        news: News,
+        cache: Cache,
+    }
+
+    fn house(most_pages: usize) -> House {
+        let (dir, store) = crate::store::tests::empty();
+        let shelf = tempfile::tempdir().unwrap();
+        let cache = Cache::new(shelf.path(), most_pages, 1 << 20);
+        House { _dirs: [dir, shelf], news: News::new(store), cache }
+    }
+
+    impl House {
+        async fn keep(&self, address: &str, text: &str, stamp: u64, until: Time) {
+            self.cache.put(address.into(), &page(text), Topic::Runs, stamp, until).await;
+        }
+
+        async fn says(&self, address: &str, now: Time, takes_zstd: bool) -> Option<(Bytes, Form)> {
+            let hit = self.cache.get(address, &self.news, now)?;
+            self.cache.read(&hit, takes_zstd).await
+        }
     }
 
     #[tokio::test]
-    async fn a_page_is_kept_until_it_is_old() {
-        let (_dir, store) = crate::store::tests::empty();
-        let news = News::new(store);
-        let cache = Cache::new(10_000, 10_000);
-        let stamp = news.stamp(Topic::Runs);
-        cache.put("/".into(), page(10), Topic::Runs, stamp, Time(100));
-        assert!(cache.get("/", &news, Time(99)).is_some());
-        assert!(cache.get("/", &news, Time(100)).is_none(), "its ages are no longer true");
-        cache.put("/".into(), page(10), Topic::Runs, stamp + 1, Time(100));
-        assert!(cache.get("/", &news, Time(1)).is_none(), "what it shows has changed");
+    async fn a_page_is_kept_from_the_second_time_until_it_is_old() {
+        let house = house(100);
+        let stamp = house.news.stamp(Topic::Runs);
+        house.keep("/", "first", stamp, Time(100)).await;
+        assert!(house.says("/", Time(0), false).await.is_none(), "nobody asked for it twice");
+        house.keep("/", "second", stamp, Time(100)).await;
+        assert_eq!(house.says("/", Time(99), false).await, Some(("second".into(), Form::Plain)));
+        assert!(house.says("/", Time(100), false).await.is_none(), "its ages are no longer true");
+        house.keep("/", "third", stamp + 1, Time(100)).await;
+        assert!(house.says("/", Time(1), false).await.is_none(), "what it shows has changed");
+    }
+
+    #[tokio::test]
+    async fn who_reads_zstd_gets_the_same_page_packed() {
+        let house = house(100);
+        let stamp = house.news.stamp(Topic::Runs);
+        let text = "<p>the same again and again</p>".repeat(500);
+        for _ in 0..2 {
+            house.keep("/long", &text, stamp, LATER).await;
+            house.keep("/short", "short", stamp, LATER).await;
+        }
+        let (packed, form) = house.says("/long", Time(0), true).await.unwrap();
+        assert!(form == Form::Zstd && packed.len() < 500, "{}", packed.len());
+        assert_eq!(zstd::bulk::decompress(&packed, text.len()).unwrap(), text.as_bytes());
+        assert_eq!(house.says("/long", Time(0), false).await, Some((text.into(), Form::Plain)));
+        assert_eq!(house.says("/short", Time(0), true).await, Some(("short".into(), Form::Plain)));
     }
 
     #[tokio::test]
     async fn memory_is_bounded_and_what_is_read_stays() {
-        let (_dir, store) = crate::store::tests::empty();
-        let news = News::new(store);
-        let cache = Cache::new(100_000, 50_000);
-        let stamp = news.stamp(Topic::Runs);
+        let house = house(100);
+        let stamp = house.news.stamp(Topic::Runs);
         for number in 0..1000 {
-            cache.put(format!("/runs/{number}").into(), page(5_000), Topic::Runs, stamp, LATER);
-            if number == 0 {
-                cache.put("/".into(), page(5_000), Topic::Runs, stamp, LATER);
+            for _ in 0..2 {
+                house.keep(&format!("/runs/{number}"), "a run", stamp, LATER).await;
+                house.keep("/", "all", stamp, LATER).await;
             }
-            let hit = cache.get("/", &news, Time(0)).expect("what is read stays");
-            cache.unpacked("/", &hit.rendered, &hit.rendered.plain());
-            if number % 3 == 0 {
-                cache.get(&format!("/runs/{}", number / 2), &news, Time(number));
-            }
+            assert_eq!(house.says("/", Time(0), false).await.unwrap().0, "all");
         }
-        let halves = cache.halves();
-        let all = || halves.young.iter().chain(&halves.old);
-        assert!(all().map(|(address, kept)| size(address, kept)).sum::<usize>() <= 105_000);
-        assert_eq!(all().map(|(_, kept)| plain_size(kept)).sum::<usize>(), halves.plain_bytes);
-        assert!(halves.plain_bytes <= 50_000);
+        let halves = house.cache.halves();
+        assert!(halves.young.len() + halves.old.len() <= 100);
+        assert!(halves.asked.iter().all(|asked| asked.len() <= 100));
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_often_is_kept_plain() {
-        let (_dir, store) = crate::store::tests::empty();
-        let news = News::new(store);
-        let cache = Cache::new(100_000, 8_000);
-        let stamp = news.stamp(Topic::Runs);
-        for address in ["/a", "/b"] {
-            cache.put(address.into(), page(5_000), Topic::Runs, stamp, LATER);
+    async fn where_no_file_can_be_made_nothing_is_kept() {
+        let cache = Cache::new(Path::new("/nowhere/at/all"), 10, 1000);
+        for _ in 0..3 {
+            cache.put("/".into(), &page("x"), Topic::Runs, 0, LATER).await;
         }
-        assert!(cache.get("/a", &news, Time(0)).unwrap().plain.is_some());
-        for _ in 0..OFTEN {
-            let hit = cache.get("/b", &news, Time(0)).unwrap();
-            assert!(hit.plain.is_none(), "there is no room for both");
-            cache.unpacked("/b", &hit.rendered, &hit.rendered.plain());
-        }
-        assert!(cache.get("/b", &news, Time(0)).unwrap().plain.is_some());
-        assert!(cache.get("/a", &news, Time(0)).unwrap().plain.is_none());
+        assert!(cache.halves().young.is_empty());
     }
 }

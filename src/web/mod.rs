@@ -25,6 +25,7 @@ mod repositories;
 mod routes;
 mod run;
 mod runs;
+mod shelf;
 mod words;
 
 use std::future::Future;
@@ -48,10 +49,10 @@ use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::store::Store;
 
-/// Rendered pages kept, packed, in bytes.
-const CACHE_BYTES: usize = 5 << 20;
-/// Of those that are asked for most, the plain form too.
-const PLAIN_BYTES: usize = 2 << 20;
+/// Rendered pages kept: where they lie takes a few hundred bytes of memory each.
+const KEPT_PAGES: usize = 6000;
+/// Of disk, for what they say.
+const KEPT_BYTES: u64 = 128 << 20;
 
 /// What the pages are made from.
 pub struct Web {
@@ -60,6 +61,8 @@ pub struct Web {
     pub alarms: Alarms,
     /// Where the runs' logs are.
     pub logs_dir: PathBuf,
+    /// Where drawn pages may lie, in a file without a name.
+    pub pages_dir: PathBuf,
     /// How people reach the pages, without a slash at the end.
     pub address: String,
     /// The forge's address, for links to pull requests; `None` leaves them out.
@@ -80,6 +83,7 @@ impl Web {
             clock,
             alarms,
             logs_dir: config.logs_dir(),
+            pages_dir: config.state_dir.clone(),
             address: config.web.address(),
             forge: Some(config.forge.url.trim_end_matches('/').to_owned()),
             organisation: config.forge.organisation.to_string(),
@@ -119,23 +123,26 @@ impl Site {
     /// The page at `address`, from the cache when nothing that it shows has changed. `render` says the page and the newest
     /// moment on it, from which follows how long its ages stay true. Only the one spelling of an address that the site's own
     /// links use is kept.
-    async fn page<F>(&self, asked: &Uri, address: String, topic: Topic, render: F) -> Result<Arc<Rendered>, Wrong>
+    async fn page<F>(&self, asked: &Uri, address: String, topic: Topic, render: F) -> Result<Rendered, Wrong>
     where
         F: Future<Output = Result<Fresh, Wrong>>,
     {
         let own_spelling = asked.path_and_query().is_some_and(|asked| asked.as_str() == address);
         if !own_spelling {
-            return Ok(Arc::new(render.await?.rendered));
+            return Ok(render.await?.rendered);
         }
         self.news.catch_up().await?;
         // Whoever comes while one is rendering waits for that one.
         let _turn = self.cache.turn(&address).await;
-        if let Some(hit) = self.cache.get(&address, &self.news, self.now()) {
-            return Ok(hit.rendered);
+        if let Some(hit) = self.cache.get(&address, &self.news, self.now())
+            && let Some((body, _)) = self.cache.read(&hit, false).await
+        {
+            return Ok(Rendered { label: hit.label, body });
         }
         let stamp = self.news.stamp(topic);
         let fresh = render.await?;
-        Ok(self.cache.put(address.into(), fresh.rendered, topic, stamp, self.now().plus(fresh.good_for)))
+        self.cache.put(address, &fresh.rendered, topic, stamp, self.now().plus(fresh.good_for)).await;
+        Ok(fresh.rendered)
     }
 }
 
@@ -182,7 +189,7 @@ impl Front {
             forge: web.forge,
             organisation: web.organisation,
             poll_interval: web.poll_interval,
-            cache: Cache::new(CACHE_BYTES, PLAIN_BYTES),
+            cache: Cache::new(&web.pages_dir, KEPT_PAGES, KEPT_BYTES),
         });
         let router = TowerToHyperService::new(routes::router(&site, web.extra));
         Front { site, router }
@@ -206,13 +213,10 @@ impl Front {
         let address = uri.path_and_query()?.as_str();
         self.site.news.catch_up().await.ok()?;
         let hit = self.site.cache.get(address, &self.site.news, self.site.now())?;
-        let unpack = || {
-            hit.plain.unwrap_or_else(|| {
-                let plain = hit.rendered.plain();
-                self.site.cache.unpacked(address, &hit.rendered, &plain);
-                plain
-            })
-        };
-        Some(hit.rendered.respond_to(known, unpack))
+        if hit.label.is_known(known) {
+            return Some(hit.label.unchanged());
+        }
+        let (bytes, form) = self.site.cache.read(&hit, known.takes_zstd).await?;
+        Some(hit.label.respond_with(bytes, form))
     }
 }

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde::Deserialize;
 
-use super::answer::{Known, Rendered, Shared, Wrong};
+use super::answer::{Rendered, Wrong};
 use super::cache::Topic;
 use super::run::Place;
 use super::{Fresh, Site, about, assets, badge, decisions, health, links, overview, queue, raw_log, repositories};
@@ -19,7 +19,7 @@ use super::{live, run, runs};
 use crate::model::{RepoName, RunId};
 use crate::store::pages;
 
-type Shown = Result<Shared, Wrong>;
+type Shown = Result<Rendered, Wrong>;
 type At = State<Arc<Site>>;
 
 /// Lists that show ages of open runs or alarms are made again after this long, changed or not.
@@ -65,7 +65,7 @@ async fn show_overview(State(site): At, uri: Uri) -> Shown {
         let overview = overview::load(&site, after).await?;
         Ok(Fresh::page(overview::view(&overview), overview.now, overview.newest()).at_most(SECOND))
     });
-    page.await.map(Shared)
+    page.await
 }
 
 #[derive(Deserialize)]
@@ -85,11 +85,7 @@ async fn show_runs(State(site): At, uri: Uri) -> Shown {
         Ok(Fresh::page(runs::view(&list), list.now, list.newest()))
     };
     // Of the pages behind the first there are as many as runs, and hardly any is asked for twice.
-    if deep {
-        Ok(Shared(Arc::new(render.await?.rendered)))
-    } else {
-        site.page(&uri, address, Topic::Runs, render).await.map(Shared)
-    }
+    if deep { Ok(render.await?.rendered) } else { site.page(&uri, address, Topic::Runs, render).await }
 }
 
 async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
@@ -98,7 +94,7 @@ async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
         let run = run::load(&site, id, true).await?;
         Ok(Fresh::page(run::view(&run), run.now, Some(run.newest())))
     });
-    page.await.map(Shared)
+    page.await
 }
 
 async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
@@ -107,7 +103,7 @@ async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Show
         let run = run::load(&site, id, false).await?;
         Ok(Fresh::page(run::now(&run), run.now, Some(run.newest())))
     });
-    page.await.map(Shared)
+    page.await
 }
 
 #[derive(Deserialize)]
@@ -174,7 +170,7 @@ async fn show_queue(State(site): At, uri: Uri) -> Shown {
         let queue = queue::load(&site).await?;
         Ok(Fresh::page(queue::view(&queue), queue.now, Some(queue.now)).at_most(SECOND))
     });
-    page.await.map(Shared)
+    page.await
 }
 
 #[derive(Deserialize)]
@@ -189,7 +185,7 @@ async fn show_decisions(State(site): At, uri: Uri) -> Shown {
         let decisions = decisions::load(&site, before).await?;
         Ok(Fresh::page(decisions::view(&decisions), decisions.now, None))
     });
-    page.await.map(Shared)
+    page.await
 }
 
 async fn show_repositories(State(site): At, uri: Uri) -> Shown {
@@ -197,7 +193,7 @@ async fn show_repositories(State(site): At, uri: Uri) -> Shown {
         let all = repositories::load(&site).await?;
         Ok(Fresh::page(repositories::view(&all), all.now, Some(all.now)).at_most(SECOND))
     });
-    page.await.map(Shared)
+    page.await
 }
 
 async fn show_about(State(site): At) -> Rendered {
@@ -207,8 +203,7 @@ async fn show_about(State(site): At) -> Rendered {
 async fn show_badge(State(site): At, uri: Uri, Path(file): Path<String>) -> Shown {
     let recipe: RepoName = file.strip_suffix(".svg").and_then(|recipe| recipe.parse().ok()).ok_or(Wrong::NoPage)?;
     let address = format!("/badge/{recipe}.svg");
-    let badge = site.page(&uri, address, Topic::Runs, badge::load(&site, recipe.to_string()));
-    let mut badge = badge.await.map(Shared);
+    let mut badge = site.page(&uri, address, Topic::Runs, badge::load(&site, recipe.to_string())).await;
     if let Err(Wrong::Store(_)) = &badge {
         // READMEs show a picture or a broken one; there is no page to read there.
         tracing::error!(recipe = %recipe, "a badge could not be made");
@@ -233,7 +228,7 @@ fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
 }
 
 async fn give_asset(Path(file): Path<String>) -> Result<Response<Body>, Wrong> {
-    assets::find(&file).map(|asset| asset.respond_to(&Known::default(), || asset.plain())).ok_or(Wrong::NoPage)
+    assets::find(&file).map(Rendered::respond).ok_or(Wrong::NoPage)
 }
 
 fn query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<Query<T>, Wrong> {

@@ -9,6 +9,7 @@ mod closed_before_its_turn;
 mod comments;
 mod failing_apps;
 mod forge_down;
+mod other_doors;
 mod passes;
 mod pushed_after;
 mod recording_abra;

@@ -20,6 +20,7 @@ use super::{MEMBER, ORGANISATION, STRANGER, Text};
 /// The bot's login and token; the token is of the form that real ones have.
 pub(crate) const BOT: &str = "cc-ci-bot";
 const BOT_TOKEN: &str = "b07b07b07b07b07b07b07b07b07b07b07b07b07b";
+const HOOK_SECRET: &str = "what the forge and cc-ci know";
 
 /// What is not as usual in a house.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +29,7 @@ pub(crate) enum Setup {
     Usual,
     RecordingAbra,
     AbraOtherwise,
+    Webhook,
 }
 
 impl Setup {
@@ -39,6 +41,11 @@ impl Setup {
     /// Gives other answers where the contract leaves them open.
     pub(crate) fn abra_otherwise() -> Setup {
         Setup::AbraOtherwise
+    }
+
+    /// The forge tells; looking by itself is far away.
+    pub(crate) fn webhook() -> Setup {
+        Setup::Webhook
     }
 }
 
@@ -117,11 +124,19 @@ impl House {
         }
         self.forge.ask("POST", "orgs", &json!({"name": ORGANISATION, "members": [BOT, MEMBER]})).await;
         write_secret(&self.path("token"), BOT_TOKEN);
+        write_secret(&self.path("hook-secret"), HOOK_SECRET);
         let abra = self.abra();
+        let looks = match self.setup {
+            Setup::Webhook => format!(
+                "poll: {{interval: 1h, sweep: 1h}}\n  webhook: {{secret_file: {}}}",
+                self.path("hook-secret").display()
+            ),
+            _ => "poll: {interval: 1s, sweep: 4s}".to_owned(),
+        };
         let config = format!(
             "domain: {domain}\n\
              state_dir: {state}\n\
-             forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  poll: {{interval: 1s, sweep: 4s}}\n\
+             forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  {looks}\n\
              web: {{listen: '127.0.0.1:{web}'}}\n\
              runner:\n  abra: {abra}\n\
              proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n",
@@ -142,7 +157,7 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual => format!("exec '{CC_CI}' abra \"$@\"\n"),
+            Setup::Usual | Setup::Webhook => format!("exec '{CC_CI}' abra \"$@\"\n"),
             Setup::RecordingAbra => format!(
                 "{{ printf '%s\\n' \"$@\"; printf '\\n-\\n'; env; printf '\\n--\\n'; }} >>'{}'\nexec '{CC_CI}' abra \"$@\"\n",
                 calls.display()
@@ -242,6 +257,24 @@ impl House {
         Text(answer.text().await.unwrap())
     }
 
+    pub(super) fn hook_address(&self) -> String {
+        format!("{}/hook", self.web)
+    }
+
+    pub(super) fn hook_secret() -> &'static str {
+        HOOK_SECRET
+    }
+
+    /// The status that whoever says this at the webhook's door is told.
+    pub(crate) async fn hook_answers(&self, body: &str, signature: Option<&str>) -> u16 {
+        let mut request = self.forge.client.post(self.hook_address()).body(body.to_owned());
+        request = request.header("x-gitea-event", "issue_comment").header("content-type", "application/json");
+        if let Some(signature) = signature {
+            request = request.header("x-gitea-signature", signature);
+        }
+        request.send().await.expect("the dashboard answers").status().as_u16()
+    }
+
     /// Puts so many tags into the one repository of the forge, by its file: pushing them is not what is told here.
     pub(crate) fn forge_has_tags(&self, count: usize, commit: &str) {
         let repository = std::fs::read_dir(self.path("forge/git")).unwrap().next().unwrap().unwrap().path();
@@ -266,6 +299,27 @@ impl House {
     pub(crate) async fn runs(&self) -> Vec<Value> {
         let text = self.command(&["runs", "list", "--json", "-n", "100"]).await;
         serde_json::from_str(&text).unwrap()
+    }
+
+    /// `cc-ci trigger`, for this house.
+    pub(crate) async fn triggers(&self, what: &str) -> Text {
+        Text(self.command(&["trigger", what]).await)
+    }
+
+    /// `cc-ci run` in a recipe's directory, with this house's domain and proxy: exit code, and all that it said.
+    pub(crate) async fn runs_locally(&self, recipe: &Fixture) -> (i32, Text) {
+        let (laid, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        recipe.lay(laid.path());
+        cc_ci::dev::recipe::make(laid.path(), made.path()).await.unwrap();
+        let config = self.path("config.yaml");
+        let run = tokio::task::spawn_blocking(move || {
+            let mut command = Command::new(CC_CI);
+            command.args(["run", text(made.path()), "--config", text(&config)]);
+            command.stdin(Stdio::null()).output().unwrap()
+        });
+        let output = run.await.unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (output.status.code().unwrap_or(-1), Text(said))
     }
 
     async fn command(&self, arguments: &[&str]) -> String {

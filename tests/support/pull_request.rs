@@ -80,6 +80,12 @@ impl<'a> PullRequest<'a> {
         self.head.lock().unwrap()[..8].to_owned()
     }
 
+    /// Its repository tells cc-ci of comments from now on.
+    pub(crate) async fn tells_by_webhook(&self) {
+        let hook = json!({"url": self.house.hook_address(), "secret": House::hook_secret()});
+        self.house.forge.ask("POST", &format!("{}/hooks", self.at()), &hook).await;
+    }
+
     /// Somebody writes a comment; its number.
     pub(crate) async fn says(&self, who: &str, words: &str) -> i64 {
         let path = format!("{}/issues/{}/comments", self.at(), self.number);

@@ -138,6 +138,7 @@ fn web(store: &Store, clock: &Clock, alarms: &Alarms, logs: &std::path::Path, ad
         clock: clock.clone(),
         alarms: alarms.clone(),
         logs_dir: logs.into(),
+        pages_dir: logs.into(),
         address: address.to_owned(),
         forge: Some("https://git.example.org".into()),
         organisation: "recipes".into(),
