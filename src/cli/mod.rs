@@ -8,6 +8,7 @@ mod lint;
 mod process;
 mod reconcile;
 mod runs;
+mod secrets;
 mod trigger;
 
 use std::path::PathBuf;
@@ -50,6 +51,9 @@ enum Command {
     Trigger(trigger::Trigger),
     /// Brings Swarm or the proxy to the state they should have, whatever is found.
     Reconcile(reconcile::Reconcile),
+    /// Files of secrets in sops' form: checks, shows, sets, edits, rotates.
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// Checks a recipe directory without deploying it.
     Lint(lint::Lint),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
@@ -145,6 +149,7 @@ fn dispatch(command: Command) -> Done {
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
+        Command::Secrets(command) => secrets::secrets(command),
         Command::Lint(lint) => lint::lint(&lint),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),

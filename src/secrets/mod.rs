@@ -3,6 +3,7 @@
 mod forms;
 mod needles;
 pub mod redact;
+pub mod sops;
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
