@@ -14,6 +14,7 @@ pub mod git;
 pub mod intake;
 pub mod logs;
 pub mod model;
+pub mod plan;
 pub mod probe;
 pub mod recipe;
 pub mod reconcile;

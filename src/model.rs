@@ -107,6 +107,12 @@ word!(
     |text| text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 );
 word!(
+    /// A version label as it may stand in a command: `1.3.2+25.0.6`.
+    VersionName,
+    "a version (letters, digits, `.`, `+`, `_` and `-`, at most 64)",
+    |text| is_name(text, 64, |byte| matches!(byte, b'.' | b'+' | b'_' | b'-'))
+);
+word!(
     /// A host name under which an app answers: lower-case labels, at least two, at most 253 characters.
     AppDomain,
     "a domain (lower-case labels of letters, digits and `-`)",

@@ -10,7 +10,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::forge::Forge;
 use crate::forge::gitea::Gitea;
-use crate::model::{Asked, Origin, Pr, Repo, RepoName};
+use crate::model::{Asked, Origin, Pr, Repo, RepoName, VersionName};
 use crate::secrets;
 use crate::store::Store;
 use crate::store::outbox::{self, Report};
@@ -27,6 +27,9 @@ pub(crate) struct Trigger {
     /// Only this stage, and what it needs.
     #[arg(long, default_value = "all")]
     stage: Asked,
+    /// The version to upgrade from, where the usual one is not wanted.
+    #[arg(long, value_name = "VERSION")]
+    from: Option<VersionName>,
 }
 
 pub(super) async fn trigger(asked: Trigger) -> Done {
@@ -62,6 +65,7 @@ pub(super) async fn trigger(asked: Trigger) -> Done {
         comment: None,
         asked_by: "the command line".into(),
         asked: asked.stage,
+        upgrade_from: asked.from.as_ref().map(ToString::to_string),
         attempt: 1,
         retry_of: None,
     };

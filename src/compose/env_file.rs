@@ -215,6 +215,11 @@ impl EnvFile {
         }
     }
 
+    /// Adds a line of another file, comment and all.
+    pub fn adopt(&mut self, entry: &Entry) {
+        self.lines.push(Line::Set(entry.clone()));
+    }
+
     pub fn remove(&mut self, key: &str) {
         self.lines.retain(|line| !matches!(line, Line::Set(entry) if entry.key == key));
     }

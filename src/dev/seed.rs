@@ -95,6 +95,7 @@ pub fn plain_run(recipe: &str, pr: i64) -> NewRun {
         comment: None,
         asked_by: "member".to_owned(),
         asked: Asked::All,
+        upgrade_from: None,
         attempt: 1,
         retry_of: None,
     }
@@ -222,6 +223,7 @@ impl Story {
             comment: Some(seen.id),
             asked_by: author.to_owned(),
             asked,
+            upgrade_from: None,
             attempt: 1,
             retry_of: None,
         };

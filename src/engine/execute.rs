@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::Ledger;
-use super::run::{self, Planned, StageEnd, Verdict};
+use super::run::{self, Planned, StageEnd, Verdict, checked};
 use super::scheduler::{Stop, Why, Work};
 use super::watchdog::{Broken, Watchdog};
 use super::{causes, recover};
@@ -14,12 +14,14 @@ use crate::abra::driver::{Abra, Home, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::logs::{self, Log};
-use crate::model::{Asked, Origin, Outcome, RunId, StageName, StageState};
+use crate::model::{Asked, CheckState, Origin, Outcome, RunId, StageName, StageState};
+use crate::plan::Plan;
 use crate::secrets::redact::Redactor;
+use crate::stages::level::{self, Seen};
 use crate::stages::teardown::{End, Means, tear_down};
-use crate::stages::{self, Done, Job, Learned, Made, Source, Trouble};
+use crate::stages::{Done, Job, Learned, Source, Trouble};
 use crate::store::runs::Run;
-use crate::store::{StoreError, apps, runs, stages as stage_rows};
+use crate::store::{StoreError, apps, deployments, runs, stages as stage_rows};
 use crate::swarm::Swarm;
 
 /// What runs are carried out with. Cheap to clone.
@@ -48,7 +50,7 @@ enum Walked {
 
 impl Work for Engine {
     fn plan(&self, asked: Asked) -> Vec<Planned> {
-        stages::plan(asked)
+        Plan::of(asked).stages()
     }
 
     async fn carry_out(&self, run: Run, stop: Stop) {
@@ -87,9 +89,10 @@ impl Engine {
                 return Ok(());
             }
         };
-        let mut learned = Learned::default();
+        let mut learned = Learned::of(job.run.asked);
         let walked = self.walk(&job, stop, &mut learned).await?;
-        let unverified = self.uninstall(&job, learned.app.as_ref()).await?;
+        let unverified = self.uninstall(&job, &learned).await?;
+        self.note_level(&job, &learned).await?;
         self.clear(id).await;
         let ended = match (walked, unverified) {
             (Walked::Stopped, _) => {
@@ -105,7 +108,7 @@ impl Engine {
             }
             (Walked::Well, Some(reason)) => self.finish(id, Verdict { outcome: Outcome::Infra, reason }).await?,
             (Walked::Well, None) => {
-                let reason = "every stage passed".to_owned();
+                let reason = self.what_passed(id).await?;
                 self.finish(id, Verdict { outcome: Outcome::Passed, reason }).await?
             }
             (Walked::Badly(verdict), _) => self.finish(id, verdict).await?,
@@ -179,28 +182,29 @@ impl Engine {
         }
     }
 
-    /// The planned stages but the last, in their order.
+    /// The planned stages but the last, in their order. What has failed keeps others from being tried only where they need it.
     async fn walk(&self, job: &Job, stop: &Stop, learned: &mut Learned) -> Result<Walked, StoreError> {
         let id = job.run.id;
-        let planned = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
-        let mut bad: Option<(StageName, Verdict)> = None;
-        for stage in planned {
-            if stage.state != StageState::Waiting || stage.name == StageName::Uninstall {
+        let planned: Vec<StageName> = learned.plan.steps.iter().map(|step| step.stage).collect();
+        let mut bad: Vec<(StageName, Verdict)> = Vec::new();
+        for name in planned.into_iter().filter(|name| *name != StageName::Uninstall) {
+            // Fetch may have left it out meanwhile.
+            let rows = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
+            if !rows.iter().any(|row| row.name == name && row.state == StageState::Waiting) {
                 continue;
             }
-            if let Some((culprit, verdict)) = &bad {
+            if let Some((culprit, verdict)) = bad.iter().find(|(culprit, verdict)| ends_it(*culprit, verdict)) {
                 let reason = format!("{culprit} {}", verdict.outcome);
-                self.end_stage(job, stage.name, StageState::Skipped, Some(reason), Duration::ZERO).await?;
+                self.end_stage(job, name, StageState::Skipped, Some(reason), Duration::ZERO).await?;
                 continue;
             }
-            let verdict = match self.one_stage(job, stage.name, stop, learned).await? {
-                Some(Ok(())) => continue,
-                Some(Err(verdict)) => verdict,
+            match self.one_stage(job, name, stop, learned).await? {
+                Some(Ok(())) => {}
+                Some(Err(verdict)) => bad.push((name, verdict)),
                 None => return Ok(Walked::Stopped),
-            };
-            bad = Some((stage.name, verdict));
+            }
         }
-        Ok(bad.map_or(Walked::Well, |(_, verdict)| Walked::Badly(verdict)))
+        Ok(bad.into_iter().next().map_or(Walked::Well, |(_, verdict)| Walked::Badly(verdict)))
     }
 
     /// `None`: the process has to stop.
@@ -221,6 +225,11 @@ impl Engine {
             }
             Ok(Err(Trouble::Recipe(words))) => (StageState::Failed, Outcome::Failed, words),
             Ok(Err(Trouble::Infra(words))) => (StageState::Infra, Outcome::Infra, words),
+            Ok(Err(Trouble::NotTested(words))) => {
+                let words = Some(job.redactor.mask(&words));
+                self.end_stage(job, name, StageState::NotTested, words, Duration::ZERO).await?;
+                return Ok(Some(Ok(())));
+            }
             Ok(Err(Trouble::Limit(words))) => (StageState::TimedOut, Outcome::TimedOut, words),
             Err(limit @ (Broken::Stage(_) | Broken::Run(_) | Broken::Silence(_))) => {
                 (StageState::TimedOut, Outcome::TimedOut, format!("{name} was ended: {limit}"))
@@ -245,10 +254,10 @@ impl Engine {
         Ok(row.as_ref().and_then(run::taken_back).unwrap_or_else(otherwise))
     }
 
-    /// The teardown, as a stage. Says so when it could not be verified.
-    async fn uninstall(&self, job: &Job, app: Option<&Made>) -> Result<Option<String>, StoreError> {
+    /// The teardown, as a stage. Says so when it could not be verified, or when the run was not what was planned.
+    async fn uninstall(&self, job: &Job, learned: &Learned) -> Result<Option<String>, StoreError> {
         let name = StageName::Uninstall;
-        let Some(app) = app else {
+        let Some(app) = &learned.app else {
             let reason = Some("nothing was deployed".to_owned());
             self.end_stage(job, name, StageState::Skipped, reason, Duration::ZERO).await?;
             return Ok(None);
@@ -256,14 +265,74 @@ impl Engine {
         self.begin_stage(job, name).await?;
         let mut listener = job.listener(name);
         let end = tear_down(&self.means(), &app.domain, &app.stack, &job.home.abra_dir, &mut listener).await;
-        let (state, reason) = match &end {
+        let (mut state, mut reason) = match &end {
             End::Gone(_) => (StageState::Passed, "nothing left".to_owned()),
             End::Left(left) => (StageState::Failed, format!("left over: {}", left.join(", "))),
             End::Unknown(why) => (StageState::Infra, format!("whether anything is left is not known: {why}")),
         };
         self.torn_down(app.id, end).await?;
+        if let Some(miscounted) = self.count_deployments(job, learned).await?
+            && state == StageState::Passed
+        {
+            (state, reason) = (StageState::Infra, miscounted);
+        }
         self.end_stage(job, name, state, Some(reason.clone()), Duration::ZERO).await?;
         Ok((state == StageState::Infra).then_some(reason))
+    }
+
+    /// Deployments as they were made against those that were planned: exactly so many in a stage that passed, no more in one
+    /// that did not. Says what is wrong; then a verdict would rest on something else than it says.
+    async fn count_deployments(&self, job: &Job, learned: &Learned) -> Result<Option<String>, StoreError> {
+        let id = job.run.id;
+        let read =
+            move |db: &rusqlite::Connection| Ok((stage_rows::of_run(db, id)?, deployments::stages_of_run(db, id)?));
+        let (rows, made) = self.ledger.store.read(read).await?;
+        let wrong = rows.iter().find_map(|row| {
+            let made = made.iter().filter(|stage| **stage == row.name).count();
+            let planned = learned.plan.deployments_of(row.name);
+            let right = made == planned || row.state != StageState::Passed && made < planned;
+            (!right).then(|| format!("{} deployed {made} times and not {planned}, a fault of cc-ci", row.name))
+        });
+        let got = wrong.clone().unwrap_or_else(|| format!("{}, as planned", made.len()));
+        let expected = format!("{} when all goes well", learned.plan.deployments());
+        let check = checked(StageName::Uninstall, "deployments", wrong.is_none(), &expected, &got, Duration::ZERO);
+        let now = self.clock.now();
+        self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
+        Ok(wrong)
+    }
+
+    /// A whole test says which level the recipe has.
+    async fn note_level(&self, job: &Job, learned: &Learned) -> Result<(), StoreError> {
+        if job.run.asked != Asked::All {
+            return Ok(());
+        }
+        let (id, own_checks) = (job.run.id, learned.plan.own_checks);
+        self.ledger
+            .write("could not note the level", move |tx| {
+                let stages = stage_rows::of_run(tx, id)?;
+                let checks = stage_rows::checks_of_run(tx, id)?;
+                let of_lint = |check: &&stage_rows::Check| check.stage == StageName::Lint;
+                let warnings = checks.iter().filter(of_lint).filter(|check| check.state == CheckState::Warning).count();
+                let Some(run) = runs::by_id(tx, id)? else { return Ok(()) };
+                let before = runs::levels_before(tx, &run.recipe, id, level::LOOKED_BACK)?;
+                match level::of(Seen { stages: &stages, warnings, own_checks, before: &before }) {
+                    Some(level) => run::note_level(tx, id, &level),
+                    None => Ok(()),
+                }
+            })
+            .await
+    }
+
+    /// Why a run passed, with what it says nothing of.
+    async fn what_passed(&self, id: RunId) -> Result<String, StoreError> {
+        let rows = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
+        let untested = rows.iter().filter(|row| row.state == StageState::NotTested);
+        let untested: Vec<String> = untested.map(|row| row.name.to_string()).collect();
+        Ok(if untested.is_empty() {
+            "every stage passed".to_owned()
+        } else {
+            format!("every stage that could be tested passed; not tested: {}", untested.join(", "))
+        })
     }
 
     /// Writes down what a teardown came to.
@@ -314,6 +383,13 @@ impl Engine {
         let end = StageEnd { state, reason, waited };
         self.ledger.write("could not end a stage", move |tx| run::end_stage(tx, id, name, &end, now)).await
     }
+}
+
+/// Whether what comes after a stage that went wrong has nothing to stand on. Checks, backup and upgrade say different things, and
+/// each of them goes on from the app as it is, or from none.
+fn ends_it(culprit: StageName, verdict: &Verdict) -> bool {
+    let apart = matches!(culprit, StageName::Checks | StageName::Backup | StageName::Upgrade);
+    !(apart && verdict.outcome == Outcome::Failed)
 }
 
 /// A teardown's words for the journal, where there is no log of the run to write to.

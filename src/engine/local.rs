@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::dev::setup;
 use crate::git;
 use crate::logs;
-use crate::model::{Asked, Origin, Outcome, RunId};
+use crate::model::{Asked, Origin, Outcome, RunId, VersionName};
 use crate::recipe;
 use crate::reconcile;
 use crate::secrets::redact::Redactor;
@@ -39,6 +39,9 @@ pub struct Args {
     /// Only this, and what it needs.
     #[arg(long, default_value = "all")]
     stage: Asked,
+    /// The version to upgrade from, where the usual one is not wanted.
+    #[arg(long, value_name = "VERSION")]
+    from: Option<VersionName>,
     /// An appliance's configuration, for its domain, proxy and limits.
     #[arg(long, short, conflicts_with = "dev")]
     config: Option<PathBuf>,
@@ -124,11 +127,12 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
         recipe: called.clone(),
         pr: None,
         head: snapshot.head,
-        base_branch: None,
+        base_branch: snapshot.base_branch,
         title: String::new(),
         comment: None,
         asked_by: "you".into(),
         asked: args.stage,
+        upgrade_from: args.from.as_ref().map(ToString::to_string),
         attempt: 1,
         retry_of: None,
     };

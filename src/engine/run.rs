@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::model::{AppDomain, CheckState, Outcome, RunId, StageName, StageState};
+use crate::plan::{Plan, Without};
+use crate::stages::level::Level;
+use crate::store::deployments::NewDeployment;
 use crate::store::outbox::{self, Report};
 use crate::store::runs::{NewRun, Run};
 use crate::store::stages::{Check, Stage};
-use crate::store::{StoreError, Transaction, apps, events, repositories, runs, stages};
+use crate::store::{StoreError, Transaction, apps, deployments, events, repositories, runs, stages};
 use crate::swarm::sweep::NothingLeft;
 
 /// An interrupted run is tried this often in all.
@@ -97,6 +100,34 @@ pub fn learn(
     }
     events::push(tx, Some(id), "run", "recipe read", now)?;
     report_comment(tx, &run, now)
+}
+
+/// What fetch found out of what is going to be done. Stages that are left out are over with that.
+pub fn settle_plan(tx: &Transaction, id: RunId, plan: &Plan, now: Time) -> Result<(), StoreError> {
+    let run = running(tx, id)?;
+    let text = serde_json::to_string(plan).map_err(|error| StoreError::Refused(format!("the plan: {error}")))?;
+    runs::set_plan(tx, id, &text)?;
+    if let Some(base) = &plan.base {
+        runs::set_base(tx, id, &base.name)?;
+    }
+    for step in &plan.steps {
+        let Some((state, reason)) = step.without.as_ref().map(Without::said) else { continue };
+        let end = StageEnd { state, reason: Some(reason.to_owned()), waited: Duration::ZERO };
+        end_stage(tx, id, step.stage, &end, now)?;
+    }
+    report_comment(tx, &run, now)
+}
+
+/// A deploy is about to be made, counted before it is.
+pub fn note_deployment(tx: &Transaction, id: RunId, new: &NewDeployment, now: Time) -> Result<(), StoreError> {
+    running(tx, id)?;
+    deployments::add(tx, id, new, now)
+}
+
+/// What the run says of the recipe's level, and why it is no higher.
+pub fn note_level(tx: &Transaction, id: RunId, level: &Level) -> Result<(), StoreError> {
+    running(tx, id)?;
+    runs::set_level(tx, id, level.number, &level.reason)
 }
 
 /// A stage begins. One at a time.
@@ -297,6 +328,7 @@ fn next_attempt(run: &Run) -> NewRun {
         comment: run.comment,
         asked_by: run.asked_by.clone(),
         asked: run.asked,
+        upgrade_from: run.upgrade_from.clone(),
         attempt: run.attempt + 1,
         retry_of: Some(run.id),
     }
@@ -412,6 +444,7 @@ mod tests {
             comment: None,
             asked_by: "member".into(),
             asked: Asked::All,
+            upgrade_from: None,
             attempt: 1,
             retry_of: None,
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{GitError, MOST_SAID, Sink, ask_ok, disk, git, git_in, head, head_from, last_lines};
+use super::{GitError, MOST_SAID, Sink, ask_ok, commit_named, disk, git, git_in, head, last_lines};
 use crate::model::Head;
 use crate::sandbox::{self, Command, Ended, Exit, Stream};
 use crate::secrets::Secret;
@@ -83,7 +83,7 @@ pub async fn fetch(
     let (files, bytes) = work.look_over().await?;
     work.check_out().await?;
     let base = match &source.base_branch {
-        Some(branch) => work.commit_at(&format!("refs/remotes/origin/{branch}")).await?,
+        Some(branch) => commit_named(dir, &format!("refs/remotes/origin/{branch}")).await?,
         None => None,
     };
     Ok(Fetched { base, files, bytes })
@@ -143,7 +143,7 @@ impl Work<'_> {
                     pr_ref = None;
                 }
                 Err(error) => return Err(error),
-                Ok(()) if self.commit_at(self.source.head.as_str()).await?.is_some() => return Ok(()),
+                Ok(()) if commit_named(self.dir, self.source.head.as_str()).await?.is_some() => return Ok(()),
                 // The pull request went on meanwhile; most forges still give the commit by its number.
                 Ok(()) if pr_ref.is_some() => pr_ref = None,
                 Ok(()) => return Err(GitError::HeadGone(self.source.head.clone())),
@@ -201,12 +201,6 @@ impl Work<'_> {
             return Err(GitError::Other { what: "checking out the commit", detail: format!("{got} is there instead") });
         }
         Ok(())
-    }
-
-    async fn commit_at(&mut self, name: &str) -> Result<Option<Head>, GitError> {
-        let command = git_in(self.dir).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
-        let output = super::ask("looking for a commit", command.arg(format!("{name}^{{commit}}")), MOST_SAID).await?;
-        if output.exit.is_success() { head_from("looking for a commit", &output.stdout).map(Some) } else { Ok(None) }
     }
 
     /// Runs one command within the limits. `enough` gets its standard output and may end it; what it says on standard error

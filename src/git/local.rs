@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub head: Head,
     /// The files are not those of the head.
     pub dirty: bool,
+    /// The branch that changes go to, as far as the copy can tell; at `refs/remotes/origin/<branch>` in it.
+    pub base_branch: Option<String>,
 }
 
 /// Copies the recipe at `path` to `dir`, a repository with all tags. What git ignores there does not come along. A directory
@@ -39,13 +41,14 @@ pub struct Snapshot {
 pub async fn local_snapshot(path: &Path, dir: &Path) -> Result<Snapshot, GitError> {
     let path = fs::canonicalize(path).map_err(disk(format!("{} cannot be read", path.display())))?;
     let limits = Limits::default();
+    let base_branch = main_branch(&path).await?;
     let Some(head) = own_head(&path).await? else { return copy_plain(path, dir, limits).await };
     let source = Source {
         url: path.to_string_lossy().into_owned(),
         token: None,
         head: head.clone(),
         pr_ref: None,
-        base_branch: None,
+        base_branch: base_branch.clone(),
         allow_file: true,
     };
     fetch(&source, dir, &limits, &CancellationToken::new(), &mut |_, _| {}).await?;
@@ -55,7 +58,7 @@ pub async fn local_snapshot(path: &Path, dir: &Path) -> Result<Snapshot, GitErro
     let dirty = !changed.is_empty();
     let dir = dir.to_owned();
     blocking(move || changed.iter().try_for_each(|name| copy_one(&path, &dir, name))).await?;
-    Ok(Snapshot { head, dirty })
+    Ok(Snapshot { head, dirty, base_branch })
 }
 
 /// The commit that is checked out at `path`, when `path` is the top of a repository that has one.
@@ -66,6 +69,20 @@ async fn own_head(path: &Path) -> Result<Option<Head>, GitError> {
     let command = theirs(path).args(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
     let output = ask("reading the head", command, MOST_SAID).await?;
     if output.exit.is_success() { head_from("reading the head", &output.stdout).map(Some) } else { Ok(None) }
+}
+
+/// A local branch by one of the names that main branches have.
+async fn main_branch(path: &Path) -> Result<Option<String>, GitError> {
+    if !path.join(".git").exists() {
+        return Ok(None);
+    }
+    for branch in ["main", "master"] {
+        let command = theirs(path).args(["rev-parse", "--verify", "--quiet", &format!("refs/heads/{branch}")]);
+        if ask("looking for the main branch", command, MOST_SAID).await?.exit.is_success() {
+            return Ok(Some(branch.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// git in somebody's own repository, which may be another user's.
@@ -130,7 +147,7 @@ async fn copy_plain(path: PathBuf, dir: &Path, limits: Limits) -> Result<Snapsho
             .env(format!("GIT_{role}_DATE"), "2020-01-01T00:00:00Z");
     }
     ask_ok(WHAT, commit, MOST_SAID).await?;
-    Ok(Snapshot { head: head(dir).await?, dirty: false })
+    Ok(Snapshot { head: head(dir).await?, dirty: false, base_branch: None })
 }
 
 fn files_below(path: &Path, limits: Limits) -> Result<Vec<PathBuf>, GitError> {

@@ -52,6 +52,22 @@ pub async fn head(dir: &Path) -> Result<Head, GitError> {
     head_from(WHAT, &ask_ok(WHAT, command, MOST_SAID).await?)
 }
 
+/// The commit that a name leads to, if it leads to one.
+pub async fn commit_named(dir: &Path, name: &str) -> Result<Option<Head>, GitError> {
+    const WHAT: &str = "looking for a commit";
+    let command = git_in(dir).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+    let output = ask(WHAT, command.arg(format!("{name}^{{commit}}")), MOST_SAID).await?;
+    if output.exit.is_success() { head_from(WHAT, &output.stdout).map(Some) } else { Ok(None) }
+}
+
+/// The number of a commit's files, all together: two that are equal hold the same.
+pub async fn tree(dir: &Path, commit: &Head) -> Result<Head, GitError> {
+    const WHAT: &str = "reading a commit";
+    let command =
+        git_in(dir).args(["rev-parse", "--verify", "--end-of-options"]).arg(format!("{}^{{tree}}", commit.as_str()));
+    head_from(WHAT, &ask_ok(WHAT, command, MOST_SAID).await?)
+}
+
 /// Whether everything of `older` is in `newer`; a commit is its own ancestor.
 pub async fn is_ancestor(dir: &Path, older: &Head, newer: &Head) -> Result<bool, GitError> {
     const WHAT: &str = "comparing commits";

@@ -8,7 +8,7 @@ use std::fmt;
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use crate::model::Asked;
+use crate::model::{Asked, VersionName};
 
 /// The word everything begins with.
 pub const WORD: &str = "!testme";
@@ -32,27 +32,9 @@ pub enum Command {
 pub struct Test {
     pub asked: Asked,
     /// The version to upgrade from, where the usual one is not wanted.
-    pub from: Option<FromVersion>,
+    pub from: Option<VersionName>,
     /// Even though this head passed already.
     pub again: bool,
-}
-
-/// A version label as it may stand in a command: `[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FromVersion(Box<str>);
-
-impl FromVersion {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn read(text: &str) -> Option<FromVersion> {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'_' | b'-');
-        let good = text.len() <= 64
-            && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
-            && text.bytes().all(inner);
-        good.then(|| FromVersion(text.into()))
-    }
 }
 
 impl Command {
@@ -90,7 +72,7 @@ impl Test {
             } else if let Some(version) = word.strip_prefix("from=")
                 && from.is_none()
             {
-                from = Some(FromVersion::read(version)?);
+                from = Some(version.parse().ok()?);
             } else if asked.is_none() && word != Asked::All.as_str() {
                 asked = Some(word.parse().ok()?);
             } else {
@@ -141,8 +123,8 @@ pub fn help() -> String {
 | `!testme install` | only the installation |
 | `!testme checks` | not built yet: the recipe's own checks |
 | `!testme backup` | not built yet: backup and restore |
-| `!testme upgrade` | not built yet: the upgrade from what is published |
-| `!testme upgrade from=VERSION` | not built yet: the same, from that version |
+| `!testme upgrade` | only the upgrade from what is published |
+| `!testme from=VERSION` | everything, with the upgrade from that version; `!testme upgrade from=VERSION` is the upgrade alone |
 | `!testme again` | a new test though this head passed already; `!testme install again` works too |
 | `!testme status` | says what waits, runs and ran here |
 | `!testme cancel` | ends what waits and runs here; what was deployed is removed |
@@ -285,7 +267,7 @@ mod tests {
         assert_eq!(said("!testme again upgrade").as_deref(), Some("!testme upgrade again"));
         assert_eq!(
             Command::find("!testme upgrade from=1.3.2+25.0.6 again"),
-            Some(Command::Test(Test { asked: Asked::Upgrade, from: FromVersion::read("1.3.2+25.0.6"), again: true }))
+            Some(Command::Test(Test { asked: Asked::Upgrade, from: "1.3.2+25.0.6".parse().ok(), again: true }))
         );
         assert!(matches!(Command::find("!testme from=1.3.2"), Some(Command::Test(Test { asked: Asked::All, .. }))));
         for wrong in [

@@ -298,6 +298,7 @@ fn new_run(seen: &Seen, pr: Pr, test: &Test, pull: PullRequest, repository: repo
         comment: Some(seen.id),
         asked_by: seen.author.clone(),
         asked: test.asked,
+        upgrade_from: test.from.as_ref().map(ToString::to_string),
         attempt: 1,
         retry_of: None,
     }

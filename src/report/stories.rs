@@ -518,6 +518,8 @@ mod texts {
                         comment: None,
                         asked_by: who.clone(),
                         asked: Asked::All,
+                        upgrade_from: None,
+                        plan: None,
                         attempt: 2,
                         retry_of: None,
                         superseded_by: Some(RunId(8)),

@@ -18,6 +18,7 @@ use crate::compose::{Compose, env_file};
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, Head, StageName};
 use crate::recipe::{Recipe, RecipeError, Said, compose_files};
+use crate::store::deployments::NewDeployment;
 use crate::swarm::converge::Before;
 use crate::swarm::pull::PullWhy;
 
@@ -37,6 +38,8 @@ pub struct Deployed {
     pub made: Made,
     pub tree: Tree,
     pub said: Said,
+    /// How it stood before the deploy.
+    pub before: Before,
     /// What there is to say of it: `https://cust-9ad31f.ci.test answers 200`.
     pub note: String,
     /// Of the time it took, what the recipe's own update monitor asked for.
@@ -58,6 +61,20 @@ pub async fn fresh(
     deploy(job, cancel, stage, &session, (made, tree.clone(), said)).await
 }
 
+/// Deploys a commit over what runs, as an operator upgrades: the app's `.env` stays as it is, but for variables that the
+/// commit's sample has and it has not.
+pub async fn over(
+    job: &Job,
+    cancel: &CancellationToken,
+    stage: StageName,
+    old: &Deployed,
+    tree: &Tree,
+) -> Result<Deployed, Trouble> {
+    let session = job.abra.session(&job.home, job.config.runner.limits.command, cancel);
+    let said = adopt(job, stage, tree.recipe.clone(), &old.made.domain).await?;
+    deploy(job, cancel, stage, &session, (old.made.clone(), tree.clone(), said)).await
+}
+
 /// What both ways have in common, once the app's `.env` stands.
 async fn deploy(
     job: &Job,
@@ -70,12 +87,13 @@ async fn deploy(
     pull(job, cancel, stage, &said.compose).await?;
 
     let before = Before::look(&job.swarm, &made.stack).await?;
+    note_deployment(job, stage, &tree.commit, &before).await?;
     session.deploy(&made.domain, &mut job.listener(stage)).await?;
     let settling = Settling { job, cancel, stage, domain: &made.domain, said: &said, before: &before };
     let waited = settling.converges().await?;
     let note = settling.answers().await?;
     head::assert(job, stage, &said.compose, &made.stack, &tree.commit).await?;
-    Ok(Deployed { made, tree, said, note, waited })
+    Ok(Deployed { made, tree, said, before, note, waited })
 }
 
 /// Waits until an app that something was done to (a backup, a restore) is up, healthy and answers again.
@@ -118,6 +136,44 @@ async fn intend(job: &Job, learned: &mut Learned) -> Result<Made, Trouble> {
     let made = Made { id: app, domain: domain.clone(), stack: domain.stack() };
     learned.app = Some(made.clone());
     Ok(made)
+}
+
+/// Counted before it is made. How the stack stood is kept with it, since the deploy wipes a rollback's trace.
+async fn note_deployment(job: &Job, stage: StageName, commit: &Head, before: &Before) -> Result<(), Trouble> {
+    let (id, now) = (job.run.id, job.clock.now());
+    let unwritable = |error: serde_json::Error| Trouble::Infra(format!("how the stack stood: {error}"));
+    let new = NewDeployment {
+        stage,
+        commit: commit.clone(),
+        in_place: !before.services.is_empty(),
+        before: serde_json::to_string(before).map_err(unwritable)?,
+    };
+    job.ledger.write("could not note a deployment", move |tx| run::note_deployment(tx, id, &new, now)).await?;
+    Ok(())
+}
+
+/// Brings an app's `.env` to a newer version of its recipe as an operator would, and reads the whole anew.
+async fn adopt(job: &Job, stage: StageName, recipe: Recipe, domain: &AppDomain) -> Result<Said, Trouble> {
+    let (path, sample) = (job.home.env_file(domain), recipe.env_for(domain));
+    let added = off_the_runtime(move || {
+        let faulty = |error: &dyn std::fmt::Display| Trouble::Infra(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(&path).map_err(|error| faulty(&error))?;
+        let mut env = env_file::parse(&text).map_err(RecipeError::SampleLine)?;
+        let mut added = Vec::new();
+        for entry in sample.entries() {
+            if env.get(&entry.key).is_none() {
+                env.adopt(entry);
+                added.push(entry.key.clone());
+            }
+        }
+        std::fs::write(&path, env_file::write(&env)).map_err(|error| faulty(&error))?;
+        Ok::<_, Trouble>(added)
+    })
+    .await??;
+    if !added.is_empty() {
+        job.say(stage, &format!("new in .env.sample, and so in the app's .env: {}", added.join(", ")));
+    }
+    patch(job, recipe, domain).await
 }
 
 /// Sets in the app's `.env` what only cc-ci can know, lays our overlay beside the recipe's files, and reads the whole as it is

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, Job, Learned, Source, Trouble, names, off_the_runtime};
+use super::{Done, Job, Learned, Source, Trouble, base, names, off_the_runtime};
 use crate::engine::{causes, run};
 use crate::git::{self, GitError};
 use crate::model::StageName;
+use crate::plan::Without;
 use crate::recipe::lint::of_error;
 use crate::recipe::{self, Recipe};
 use crate::secrets;
@@ -36,8 +37,24 @@ pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned)
         Some(version) => format!("{} {version}", recipe.name),
         None => recipe.name.to_string(),
     };
+    settle_plan(job, &recipe, learned).await?;
     (learned.recipe, learned.domain) = (Some(recipe), Some(domain));
     Ok(Done { note: Some(note), ..Done::default() })
+}
+
+/// The plan as it is going to be, now that the repository is there to ask.
+async fn settle_plan(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), Trouble> {
+    let plan = &mut learned.plan;
+    if plan.does(StageName::Upgrade) {
+        match base::find(job, &recipe.name, &recipe.dir).await? {
+            Ok(base) => plan.base = Some(base),
+            Err(reason) => plan.leave_out(StageName::Upgrade, Without::NotTested(reason)),
+        }
+    }
+    job.say(FETCH, &format!("plan: {}; {} deployments", plan.parts().join(", "), plan.deployments()));
+    let (id, now, plan) = (job.run.id, job.clock.now(), plan.clone());
+    job.ledger.write("could not note the plan", move |tx| run::settle_plan(tx, id, &plan, now)).await?;
+    Ok(())
 }
 
 /// The commit, its tags and the base branch, in a directory without any of the repository's own settings.

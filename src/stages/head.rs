@@ -97,6 +97,12 @@ fn differences(wanted: &BTreeMap<String, Makings>, services: &[Service], tasks: 
             .iter()
             .filter(|task| task.service == service.id && task.state == TaskState::Running)
             .map(|task| ("running task", &task.image, &task.configs, &task.secrets));
+        let old = |task: &&Task| {
+            task.service == service.id && task.state == TaskState::Running && task.template != service.template
+        };
+        if let Some(task) = tasks.iter().find(old) {
+            found.push(format!("an old task of {name} still runs, with the image {}", task.image));
+        }
         for (what, image, configs, secrets) in std::iter::once(spec).chain(running) {
             if !is_image(image, &want.image) {
                 found.push(format!("the {what} of {name} has the image {image}, not {}", want.image));

@@ -1,16 +1,20 @@
 //! What is done in a run, one file a stage. A stage gets the run's [`Job`] and what the stages before it learned, and comes
 //! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
 
+mod base;
 pub mod deploy;
 pub mod fetch;
 mod head;
 pub mod install;
+pub mod level;
 pub mod lint;
 pub mod names;
 pub mod overlay;
+mod release_notes;
 mod secrets;
 mod settle;
 pub mod teardown;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,10 +29,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::causes;
 use crate::engine::ledger::Ledger;
-use crate::engine::run::{self, Planned};
+use crate::engine::run;
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::logs::Log;
-use crate::model::{AppDomain, Asked, CheckState, StackName, StageName, StageState};
+use crate::model::{AppDomain, Asked, CheckState, StackName, StageName};
+use crate::plan::Plan;
 use crate::recipe::{Recipe, RecipeError};
 use crate::sandbox::Stream;
 use crate::secrets::redact::Redactor;
@@ -36,22 +41,6 @@ use crate::store::StoreError;
 use crate::store::runs::Run;
 use crate::store::stages::Check;
 use crate::swarm::{Swarm, SwarmFault};
-
-/// Which stages a request means. Those that are not built yet are in it only when one of them was asked for by name: then the
-/// run says so, and is not green.
-pub fn plan(asked: Asked) -> Vec<Planned> {
-    let named = match asked {
-        Asked::All | Asked::Install => None,
-        Asked::Checks => Some(StageName::Checks),
-        Asked::Backup => Some(StageName::Backup),
-        Asked::Upgrade => Some(StageName::Upgrade),
-    };
-    [Some(StageName::Fetch), Some(StageName::Lint), Some(StageName::Install), named, Some(StageName::Uninstall)]
-        .into_iter()
-        .flatten()
-        .map(|name| (name, StageState::Waiting, None))
-        .collect()
-}
 
 /// Whose fault it is that a stage came to no good end, in words that stand alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +51,8 @@ pub enum Trouble {
     Infra(String),
     /// It took too long.
     Limit(String),
+    /// Nobody's that this run could name: it could not be tried.
+    NotTested(String),
     /// It was told to end; why, the run's [`crate::engine::scheduler::Stop`] knows.
     Ended,
 }
@@ -104,8 +95,9 @@ pub struct Job {
 }
 
 /// What the stages learned on the way.
-#[derive(Default)]
 pub struct Learned {
+    /// What is going to be done.
+    pub plan: Plan,
     pub recipe: Option<Recipe>,
     pub domain: Option<AppDomain>,
     /// What runs now, if anything does.
@@ -123,6 +115,11 @@ pub struct Made {
 }
 
 impl Learned {
+    /// Nothing but what was asked.
+    pub fn of(asked: Asked) -> Learned {
+        Learned { plan: Plan::of(asked), recipe: None, domain: None, deployed: None, app: None }
+    }
+
     fn recipe(&self) -> Result<(&Recipe, &AppDomain), Trouble> {
         match (&self.recipe, &self.domain) {
             (Some(recipe), Some(domain)) => Ok((recipe, domain)),
@@ -150,7 +147,8 @@ impl Job {
             StageName::Lint => lint::lint(self, learned).await,
             StageName::Install => install::install(self, cancel, learned).await,
             StageName::Uninstall => Ok(Done::default()),
-            StageName::Checks | StageName::Backup | StageName::Upgrade => {
+            StageName::Upgrade => upgrade::upgrade(self, cancel, learned).await,
+            StageName::Checks | StageName::Backup => {
                 Err(Trouble::Infra(format!("this cc-ci has no stage `{name}` yet; `!testme` tests what there is")))
             }
         }

@@ -54,6 +54,8 @@ mod tests {
             comment: None,
             asked_by: "member".into(),
             asked: Asked::All,
+            upgrade_from: None,
+            plan: None,
             attempt,
             retry_of: None,
             superseded_by: None,

@@ -6,6 +6,7 @@
 
 pub mod apps;
 pub mod comments;
+pub mod deployments;
 pub mod events;
 pub mod heartbeats;
 pub mod outbox;
@@ -27,7 +28,8 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// In order, never changed once released; the position is the schema's version.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_start.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/0001_start.sql"), include_str!("../../migrations/0002_plan.sql")];
 
 /// Reads at a time; one page is one read.
 const READERS: usize = 2;

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::{StoreError, events};
 use crate::clock::Time;
 use crate::model::{Asked, CommentId, Head, Origin, Outcome, Pr, RepoId, RunId};
+use crate::plan::Plan;
 
 /// A request that was accepted.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct NewRun {
     pub comment: Option<CommentId>,
     pub asked_by: String,
     pub asked: Asked,
+    /// The version that `from=` names.
+    pub upgrade_from: Option<String>,
     pub attempt: i64,
     pub retry_of: Option<RunId>,
 }
@@ -43,6 +46,10 @@ pub struct Run {
     pub comment: Option<CommentId>,
     pub asked_by: String,
     pub asked: Asked,
+    /// The version that `from=` names.
+    pub upgrade_from: Option<String>,
+    /// What is going to be done, once that is known; before, the request says it.
+    pub plan: Option<Plan>,
     pub attempt: i64,
     pub retry_of: Option<RunId>,
     pub superseded_by: Option<RunId>,
@@ -85,6 +92,9 @@ fn read(row: &Row) -> rusqlite::Result<Run> {
         comment: row.get("comment")?,
         asked_by: row.get("asked_by")?,
         asked: row.get("asked")?,
+        upgrade_from: row.get("upgrade_from")?,
+        // A plan that another version wrote is only not shown.
+        plan: row.get::<_, Option<String>>("plan")?.and_then(|plan| serde_json::from_str(&plan).ok()),
         attempt: row.get("attempt")?,
         retry_of: row.get("retry_of")?,
         superseded_by: row.get("superseded_by")?,
@@ -108,12 +118,12 @@ fn read(row: &Row) -> rusqlite::Result<Run> {
 pub fn queue(tx: &Transaction, run: &NewRun, now: Time) -> Result<RunId, StoreError> {
     tx.prepare_cached(
         "insert into runs (origin, repository, repo_name, recipe, pr, head, base_branch, title, comment, asked_by, asked,
-                           attempt, retry_of, queued_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                           upgrade_from, attempt, retry_of, queued_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         run.origin, run.repository, run.repo_name, run.recipe, run.pr, run.head.as_str(), run.base_branch, run.title,
-        run.comment, run.asked_by, run.asked, run.attempt, run.retry_of, now.0
+        run.comment, run.asked_by, run.asked, run.upgrade_from, run.attempt, run.retry_of, now.0
     ])?;
     let id = RunId(tx.last_insert_rowid());
     events::push(tx, Some(id), "queue", "queued", now)?;
@@ -182,6 +192,43 @@ pub fn set_recipe(
 pub fn set_base(tx: &Transaction, id: RunId, base: &str) -> Result<(), StoreError> {
     tx.prepare_cached("update runs set base = ?2 where id = ?1")?.execute(params![id, base])?;
     Ok(())
+}
+
+pub fn set_plan(tx: &Transaction, id: RunId, plan: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("update runs set plan = ?2 where id = ?1")?.execute(params![id, plan])?;
+    Ok(())
+}
+
+/// Commits of a recipe that passed, newest first. Walks `runs_by_recipe_outcome`.
+pub(super) const PASSED: &str =
+    "select head, repository from runs where recipe = ?1 and outcome = 'passed' order by id desc limit ?2";
+
+/// Of one repository; of runs without one where none is named.
+pub fn heads_that_passed(
+    db: &Connection,
+    recipe: &str,
+    repository: Option<RepoId>,
+    most: u32,
+) -> Result<Vec<Head>, StoreError> {
+    let mut statement = db.prepare_cached(PASSED)?;
+    let rows = statement.query_map(params![recipe, most], |row| {
+        Ok((row.get::<_, String>("head")?, row.get::<_, Option<RepoId>>("repository")?))
+    })?;
+    let rows: Vec<(String, Option<RepoId>)> = rows.collect::<Result<_, _>>()?;
+    let own = rows.into_iter().filter(|(_, of)| *of == repository);
+    Ok(own.filter_map(|(head, _)| head.parse().ok()).collect())
+}
+
+/// Levels of a recipe's whole tests before a run, newest first. Walks `runs_by_recipe`.
+pub(super) const LEVELS: &str = "
+    select level from runs
+     where recipe = ?1 and id < ?2 and asked = 'all' and level is not null
+     order by id desc limit ?3";
+
+pub fn levels_before(db: &Connection, recipe: &str, id: RunId, most: u32) -> Result<Vec<i64>, StoreError> {
+    let mut statement = db.prepare_cached(LEVELS)?;
+    let rows = statement.query_map(params![recipe, id, most], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub fn set_level(tx: &Transaction, id: RunId, level: i64, reason: &str) -> Result<(), StoreError> {

@@ -86,6 +86,7 @@ impl House {
             comment: None,
             asked_by: "member".into(),
             asked: Asked::All,
+            upgrade_from: None,
             attempt: 1,
             retry_of: None,
         };

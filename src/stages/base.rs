@@ -1,0 +1,135 @@
+//! What an upgrade starts from: something that is published, older than the head, and not the head itself. The last version
+//! that passed here is the best, since that one is known to work; without one the newest release; without any the branch that
+//! the pull request wants to go to. Testing a version against itself would be green whatever it does.
+
+use std::path::Path;
+
+use super::{Job, Trouble};
+use crate::engine::causes;
+use crate::git::{self, GitError, Tag};
+use crate::model::{Head, RecipeName};
+use crate::plan::Base;
+use crate::store::runs;
+
+/// Runs that passed and are looked at; older ones are older than any release.
+const PASSED: u32 = 20;
+
+/// Why there is no upgrade to test.
+pub const NOTHING: &str = "nothing to upgrade from";
+
+/// Finds the base in a clone; `Err` inside says why there is none.
+pub async fn find(job: &Job, recipe: &RecipeName, clone: &Path) -> Result<Result<Base, String>, Trouble> {
+    let repository = Repository { clone, head: &job.run.head, tags: git::tags(clone).await? };
+    if let Some(version) = job.run.upgrade_from.as_deref() {
+        return repository.named(version).await.map(Ok);
+    }
+    let tip = match job.run.base_branch.as_deref() {
+        Some(branch) => git::commit_named(clone, &format!("refs/remotes/origin/{branch}")).await?,
+        None => None,
+    };
+    let mut left_out = Vec::new();
+    for (commit, why) in [
+        (passed_before(job, recipe, clone, tip.as_ref()).await?, "the last version that passed here"),
+        (repository.newest_tag().await?, "the newest release before it"),
+        (tip, "the tip of the base branch"),
+    ] {
+        let Some(commit) = commit else { continue };
+        match repository.same_as_head(&commit).await? {
+            None => return Ok(Ok(Base { name: repository.name(&commit), commit, why: why.to_owned() })),
+            Some(same) => left_out.push(format!("{why} {same}")),
+        }
+    }
+    let mut reason = NOTHING.to_owned();
+    match left_out.last() {
+        Some(last) => reason = format!("{reason}: {last}"),
+        None => reason.push_str(": no version passed here, no annotated tag is older, and there is no base branch"),
+    }
+    Ok(Err(reason))
+}
+
+/// The newest commit that passed here and is published by now.
+async fn passed_before(
+    job: &Job,
+    recipe: &RecipeName,
+    clone: &Path,
+    tip: Option<&Head>,
+) -> Result<Option<Head>, Trouble> {
+    let Some(tip) = tip else { return Ok(None) };
+    let (recipe, repository) = (recipe.to_string(), job.run.repository);
+    let passed = job.ledger.store.read(move |db| runs::heads_that_passed(db, &recipe, repository, PASSED)).await?;
+    for head in passed.into_iter().filter(|head| *head != job.run.head) {
+        // What was pushed away is not in the clone.
+        if git::commit_named(clone, head.as_str()).await?.is_some() && git::is_ancestor(clone, &head, tip).await? {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+struct Repository<'a> {
+    clone: &'a Path,
+    head: &'a Head,
+    tags: Vec<Tag>,
+}
+
+impl Repository<'_> {
+    /// The version that was asked for by name. Whoever names one wants no other.
+    async fn named(&self, version: &str) -> Result<Base, Trouble> {
+        let Some(tag) = self.tags.iter().find(|tag| tag.name == version) else {
+            let known: Vec<&str> = self.tags.iter().rev().take(5).map(|tag| tag.name.as_str()).collect();
+            let known =
+                if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+            return Err(Trouble::Recipe(format!(
+                "`from={version}` names no tag of the repository ({known}), so there is no such version to upgrade from"
+            )));
+        };
+        if let Some(same) = self.same_as_head(&tag.commit).await? {
+            return Err(Trouble::Recipe(format!("`from={version}` {same}, so there would be nothing to upgrade")));
+        }
+        Ok(Base { commit: tag.commit.clone(), name: tag.name.clone(), why: "asked for".to_owned() })
+    }
+
+    /// Of the annotated tags that the head holds, the one that no other comes after.
+    async fn newest_tag(&self) -> Result<Option<Head>, Trouble> {
+        let mut newest: Option<&Tag> = None;
+        for tag in self.tags.iter().filter(|tag| tag.annotated && tag.commit != *self.head) {
+            if !git::is_ancestor(self.clone, &tag.commit, self.head).await? {
+                continue;
+            }
+            let later = match newest {
+                None => true,
+                Some(newest) if git::is_ancestor(self.clone, &newest.commit, &tag.commit).await? => true,
+                // Two lines of history: the one that was published later.
+                Some(newest) => {
+                    !git::is_ancestor(self.clone, &tag.commit, &newest.commit).await?
+                        && tag.tagger_time > newest.tagger_time
+                }
+            };
+            if later {
+                newest = Some(tag);
+            }
+        }
+        Ok(newest.map(|tag| tag.commit.clone()))
+    }
+
+    /// Says how a commit is the head in all but name, if it is.
+    async fn same_as_head(&self, commit: &Head) -> Result<Option<String>, Trouble> {
+        if commit == self.head {
+            return Ok(Some("is the head itself".to_owned()));
+        }
+        let same = git::tree(self.clone, commit).await? == git::tree(self.clone, self.head).await?;
+        Ok(same.then(|| format!("({}) has the same files as the head", self.name(commit))))
+    }
+
+    fn name(&self, commit: &Head) -> String {
+        let tag = self.tags.iter().filter(|tag| tag.commit == *commit).max_by_key(|tag| tag.annotated);
+        tag.map_or_else(|| commit.short().to_owned(), |tag| tag.name.clone())
+    }
+}
+
+/// The clone is there and was looked over, so what git cannot do now is the machine's fault.
+impl From<GitError> for Trouble {
+    fn from(error: GitError) -> Trouble {
+        Trouble::Infra(causes(&error))
+    }
+}
