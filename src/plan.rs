@@ -9,6 +9,8 @@ use crate::model::{Asked, Head, StageName, StageState};
 pub struct Plan {
     /// In their order.
     pub steps: Vec<Step>,
+    /// The version that was asked for as the base.
+    pub from: Option<String>,
     /// What an upgrade starts from.
     pub base: Option<Base>,
     /// Checks that the recipe declares itself.
@@ -46,7 +48,7 @@ pub struct Base {
 impl Plan {
     /// What a request means, before anything was read. A stage comes with those that it needs: the upgrade brings its own base,
     /// checks and backup need an app that is installed.
-    pub fn of(asked: Asked) -> Plan {
+    pub fn of(asked: Asked, from: Option<&str>) -> Plan {
         let middle: &[StageName] = match asked {
             Asked::All => &[StageName::Install, StageName::Upgrade],
             Asked::Install => &[StageName::Install],
@@ -56,7 +58,7 @@ impl Plan {
         };
         let stages = [StageName::Fetch, StageName::Lint].iter().chain(middle).chain([&StageName::Uninstall]);
         let steps = stages.map(|&stage| Step { stage, without: None }).collect();
-        Plan { steps, base: None, own_checks: 0 }
+        Plan { steps, from: from.map(str::to_owned), base: None, own_checks: 0 }
     }
 
     /// As the rows of the stages begin.
@@ -105,10 +107,10 @@ impl Plan {
         let steps = self.steps.iter().filter(|step| !matches!(step.stage, StageName::Fetch | StageName::Lint));
         let part = |step: &Step| match (&step.without, step.stage) {
             (Some(_), stage) => format!("no {stage}"),
-            (None, StageName::Upgrade) => match &self.base {
-                Some(base) => format!("upgrade from {}", base.name),
-                None => "upgrade from what is published".to_owned(),
-            },
+            (None, StageName::Upgrade) => {
+                let from = self.base.as_ref().map(|base| base.name.as_str()).or(self.from.as_deref());
+                format!("upgrade from {}", from.unwrap_or("what is published"))
+            }
             (None, StageName::Checks) if self.own_checks > 0 => format!("checks ({})", self.own_checks),
             (None, StageName::Backup) => "backup and restore".to_owned(),
             (None, stage) => stage.to_string(),
@@ -133,17 +135,18 @@ mod tests {
 
     #[test]
     fn a_request_brings_what_it_needs_and_no_more() {
-        let words = |asked| Plan::of(asked).parts().join(" · ");
+        let words = |asked| Plan::of(asked, None).parts().join(" · ");
         assert_eq!(words(Asked::Install), "install · uninstall");
         assert_eq!(words(Asked::Upgrade), "upgrade from what is published · uninstall");
         assert_eq!(words(Asked::Backup), "install · backup and restore · uninstall");
-        assert_eq!(Plan::of(Asked::Upgrade).deployments(), 2);
-        assert_eq!(Plan::of(Asked::Install).deployments(), 1);
+        assert_eq!(Plan::of(Asked::Upgrade, Some("1.0.0+1")).parts()[0], "upgrade from 1.0.0+1");
+        assert_eq!(Plan::of(Asked::Upgrade, None).deployments(), 2);
+        assert_eq!(Plan::of(Asked::Install, None).deployments(), 1);
     }
 
     #[test]
     fn what_is_left_out_is_said_and_not_counted() {
-        let mut plan = Plan::of(Asked::All);
+        let mut plan = Plan::of(Asked::All, None);
         let all = plan.deployments();
         plan.leave_out(StageName::Upgrade, Without::NotTested("nothing to upgrade from".into()));
         plan.leave_out(StageName::Upgrade, Without::NotTested("never said".into()));

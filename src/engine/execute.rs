@@ -50,7 +50,7 @@ enum Walked {
 
 impl Work for Engine {
     fn plan(&self, asked: Asked) -> Vec<Planned> {
-        Plan::of(asked).stages()
+        Plan::of(asked, None).stages()
     }
 
     async fn carry_out(&self, run: Run, stop: Stop) {
@@ -89,7 +89,7 @@ impl Engine {
                 return Ok(());
             }
         };
-        let mut learned = Learned::of(job.run.asked);
+        let mut learned = Learned::of(job.run.planned());
         let walked = self.walk(&job, stop, &mut learned).await?;
         let unverified = self.uninstall(&job, &learned).await?;
         self.note_level(&job, &learned).await?;
@@ -303,7 +303,8 @@ impl Engine {
 
     /// A whole test says which level the recipe has.
     async fn note_level(&self, job: &Job, learned: &Learned) -> Result<(), StoreError> {
-        if job.run.asked != Asked::All {
+        // Who names the base himself may name one that nobody upgrades from.
+        if job.run.asked != Asked::All || job.run.upgrade_from.is_some() {
             return Ok(());
         }
         let (id, own_checks) = (job.run.id, learned.plan.own_checks);

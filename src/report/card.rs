@@ -17,6 +17,8 @@ pub struct Card {
     pub checks: Vec<Check>,
     /// While it waits.
     pub place: Option<Place>,
+    /// What a run of this recipe usually takes; asked while it is not over.
+    pub usually: Option<Duration>,
     /// The last lines of the stage that failed, masked.
     pub tail: Vec<String>,
 }
@@ -55,7 +57,8 @@ impl Card {
         let place = if waits { Place::of(db, run.id)? } else { None };
         let stages = stages::of_run(db, run.id)?;
         let checks = stages::checks_of_run(db, run.id)?;
-        Ok(Card { run, stages, checks, place, tail: Vec::new() })
+        let usually = if run.outcome.is_none() { runs::usual(db, &run.recipe)? } else { None };
+        Ok(Card { run, stages, checks, place, usually, tail: Vec::new() })
     }
 
     /// The first stage that went wrong.

@@ -70,7 +70,24 @@ fn waiting(card: &Card, address: &str) -> String {
     if sentences.is_empty() {
         sentences.push("First in the queue; it starts as soon as there is room.".into());
     }
-    format!("**Waiting** · {} · {}\n{}", what(card), by_whom(card, address), sentences.join(" "))
+    let said = format!("**Waiting** · {} · {}\n{}", what(card), by_whom(card, address), sentences.join(" "));
+    let (parts, size) = planned(card);
+    join([said, format!("| plan | |\n|---|---|\n| {parts} | {size} |")])
+}
+
+/// What is going to be done, and how much that is.
+fn planned(card: &Card) -> (String, String) {
+    let plan = card.run.planned();
+    let parts: Vec<String> = plan.parts().iter().map(|part| text(&short(part, 100))).collect();
+    let mut size = match plan.deployments() {
+        1 => "1 deployment".to_owned(),
+        count => format!("{count} deployments"),
+    };
+    // What a whole test usually takes says nothing of a part.
+    if let Some(usually) = card.usually.filter(|_| card.run.asked == Asked::All) {
+        let _ = write!(size, ", usually {}", words::span(usually));
+    }
+    (parts.join(" · "), size)
 }
 
 fn queued(number: usize, behind: &Behind) -> String {
@@ -104,6 +121,9 @@ fn running(card: &Card, address: &str) -> String {
         let _ = writeln!(body, "Stops, replaced by {}; what was deployed is removed.", link(newer, address));
     } else if let Some(by) = &card.run.cancel_by {
         let _ = writeln!(body, "Stops, asked by {}; what was deployed is removed.", text(&short(by, 80)));
+    } else {
+        let (parts, size) = planned(card);
+        let _ = writeln!(body, "Plan: {parts} ({size}).");
     }
     body.push('\n');
     body.push_str(&table(card));

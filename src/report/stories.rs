@@ -504,6 +504,7 @@ mod texts {
                             waited: Duration::ZERO,
                         })
                         .collect(),
+                    usually: None,
                     tail,
                     run: Run {
                         id: RunId(7),

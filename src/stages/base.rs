@@ -15,11 +15,11 @@ use crate::store::runs;
 const PASSED: u32 = 20;
 
 /// Why there is no upgrade to test.
-pub const NOTHING: &str = "nothing to upgrade from";
+const NOTHING: &str = "nothing to upgrade from";
 
 /// Finds the base in a clone; `Err` inside says why there is none.
-pub async fn find(job: &Job, recipe: &RecipeName, clone: &Path) -> Result<Result<Base, String>, Trouble> {
-    let repository = Repository { clone, head: &job.run.head, tags: git::tags(clone).await? };
+pub(super) async fn find(job: &Job, recipe: &RecipeName, clone: &Path) -> Result<Result<Base, String>, Trouble> {
+    let repository = Repository::read(clone, &job.run.head).await?;
     if let Some(version) = job.run.upgrade_from.as_deref() {
         return repository.named(version).await.map(Ok);
     }
@@ -27,9 +27,11 @@ pub async fn find(job: &Job, recipe: &RecipeName, clone: &Path) -> Result<Result
         Some(branch) => git::commit_named(clone, &format!("refs/remotes/origin/{branch}")).await?,
         None => None,
     };
+    let (name, of) = (recipe.to_string(), job.run.repository);
+    let passed = job.ledger.store.read(move |db| runs::heads_that_passed(db, &name, of, PASSED)).await?;
     let mut left_out = Vec::new();
     for (commit, why) in [
-        (passed_before(job, recipe, clone, tip.as_ref()).await?, "the last version that passed here"),
+        (repository.published(passed, tip.as_ref()).await?, "the last version that passed here"),
         (repository.newest_tag().await?, "the newest release before it"),
         (tip, "the tip of the base branch"),
     ] {
@@ -47,34 +49,21 @@ pub async fn find(job: &Job, recipe: &RecipeName, clone: &Path) -> Result<Result
     Ok(Err(reason))
 }
 
-/// The newest commit that passed here and is published by now.
-async fn passed_before(
-    job: &Job,
-    recipe: &RecipeName,
-    clone: &Path,
-    tip: Option<&Head>,
-) -> Result<Option<Head>, Trouble> {
-    let Some(tip) = tip else { return Ok(None) };
-    let (recipe, repository) = (recipe.to_string(), job.run.repository);
-    let passed = job.ledger.store.read(move |db| runs::heads_that_passed(db, &recipe, repository, PASSED)).await?;
-    for head in passed.into_iter().filter(|head| *head != job.run.head) {
-        // What was pushed away is not in the clone.
-        if git::commit_named(clone, head.as_str()).await?.is_some() && git::is_ancestor(clone, &head, tip).await? {
-            return Ok(Some(head));
-        }
-    }
-    Ok(None)
-}
-
-struct Repository<'a> {
+/// A clone, looked at for what came before its head.
+#[derive(Debug)]
+pub struct Repository<'a> {
     clone: &'a Path,
     head: &'a Head,
     tags: Vec<Tag>,
 }
 
-impl Repository<'_> {
+impl<'a> Repository<'a> {
+    pub async fn read(clone: &'a Path, head: &'a Head) -> Result<Repository<'a>, GitError> {
+        Ok(Repository { clone, head, tags: git::tags(clone).await? })
+    }
+
     /// The version that was asked for by name. Whoever names one wants no other.
-    async fn named(&self, version: &str) -> Result<Base, Trouble> {
+    pub async fn named(&self, version: &str) -> Result<Base, Trouble> {
         let Some(tag) = self.tags.iter().find(|tag| tag.name == version) else {
             let known: Vec<&str> = self.tags.iter().rev().take(5).map(|tag| tag.name.as_str()).collect();
             let known =
@@ -89,8 +78,21 @@ impl Repository<'_> {
         Ok(Base { commit: tag.commit.clone(), name: tag.name.clone(), why: "asked for".to_owned() })
     }
 
+    /// The first of these commits that is in the base branch by now.
+    pub async fn published(&self, commits: Vec<Head>, tip: Option<&Head>) -> Result<Option<Head>, GitError> {
+        let Some(tip) = tip else { return Ok(None) };
+        for commit in commits.into_iter().filter(|commit| commit != self.head) {
+            // What was pushed away is not in the clone.
+            let is_there = git::commit_named(self.clone, commit.as_str()).await?.is_some();
+            if is_there && git::is_ancestor(self.clone, &commit, tip).await? {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+
     /// Of the annotated tags that the head holds, the one that no other comes after.
-    async fn newest_tag(&self) -> Result<Option<Head>, Trouble> {
+    pub async fn newest_tag(&self) -> Result<Option<Head>, GitError> {
         let mut newest: Option<&Tag> = None;
         for tag in self.tags.iter().filter(|tag| tag.annotated && tag.commit != *self.head) {
             if !git::is_ancestor(self.clone, &tag.commit, self.head).await? {
@@ -113,7 +115,7 @@ impl Repository<'_> {
     }
 
     /// Says how a commit is the head in all but name, if it is.
-    async fn same_as_head(&self, commit: &Head) -> Result<Option<String>, Trouble> {
+    pub async fn same_as_head(&self, commit: &Head) -> Result<Option<String>, GitError> {
         if commit == self.head {
             return Ok(Some("is the head itself".to_owned()));
         }
@@ -121,7 +123,7 @@ impl Repository<'_> {
         Ok(same.then(|| format!("({}) has the same files as the head", self.name(commit))))
     }
 
-    fn name(&self, commit: &Head) -> String {
+    pub fn name(&self, commit: &Head) -> String {
         let tag = self.tags.iter().filter(|tag| tag.commit == *commit).max_by_key(|tag| tag.annotated);
         tag.map_or_else(|| commit.short().to_owned(), |tag| tag.name.clone())
     }

@@ -189,6 +189,7 @@ async fn patch(job: &Job, recipe: Recipe, domain: &AppDomain) -> Result<Said, Tr
         env.set("LETS_ENCRYPT_ENV", "");
         // The stack's name is abra's rule of the domain; another would lead teardown and checks astray.
         env.remove("STACK_NAME");
+        env.set("COMPOSE_FILE", &overlay::taken_out(&compose_files(&env.map())));
         let own = recipe.say(&env, domain.as_str())?;
         let overlay = overlay::text(&own.compose, run, &instance);
         std::fs::write(recipe.dir.join(overlay::FILE), overlay).map_err(|error| faulty(&error))?;

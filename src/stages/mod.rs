@@ -1,7 +1,7 @@
 //! What is done in a run, one file a stage. A stage gets the run's [`Job`] and what the stages before it learned, and comes
 //! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
 
-mod base;
+pub mod base;
 pub mod deploy;
 pub mod fetch;
 mod head;
@@ -32,7 +32,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::run;
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::logs::Log;
-use crate::model::{AppDomain, Asked, CheckState, StackName, StageName};
+use crate::model::{AppDomain, CheckState, StackName, StageName};
 use crate::plan::Plan;
 use crate::recipe::{Recipe, RecipeError};
 use crate::sandbox::Stream;
@@ -116,8 +116,8 @@ pub struct Made {
 
 impl Learned {
     /// Nothing but what was asked.
-    pub fn of(asked: Asked) -> Learned {
-        Learned { plan: Plan::of(asked), recipe: None, domain: None, deployed: None, app: None }
+    pub fn of(plan: Plan) -> Learned {
+        Learned { plan, recipe: None, domain: None, deployed: None, app: None }
     }
 
     fn recipe(&self) -> Result<(&Recipe, &AppDomain), Trouble> {

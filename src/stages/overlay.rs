@@ -56,8 +56,12 @@ fn overlay(version: Option<&str>, parts: Parts, run: RunId, instance: &str) -> V
 
 /// `COMPOSE_FILE` with the overlay at its end, once.
 pub fn appended(files: &[String]) -> String {
-    let own = files.iter().map(String::as_str).filter(|file| *file != FILE);
-    own.chain([FILE]).collect::<Vec<_>>().join(":")
+    format!("{}:{FILE}", taken_out(files))
+}
+
+/// `COMPOSE_FILE` as the recipe's own files are.
+pub fn taken_out(files: &[String]) -> String {
+    files.iter().map(String::as_str).filter(|file| *file != FILE).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]
@@ -80,5 +84,6 @@ mod tests {
     fn the_overlay_comes_last_and_once() {
         let files = ["compose.yml", "compose.cc-ci.yml", "compose.db.yml"].map(str::to_owned);
         assert_eq!(appended(&files), "compose.yml:compose.db.yml:compose.cc-ci.yml");
+        assert_eq!(taken_out(&files), "compose.yml:compose.db.yml");
     }
 }

@@ -13,19 +13,19 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::deploy::{Deployed, Tree};
-use super::{Done, Job, Learned, Trouble, deploy, off_the_runtime, release_notes};
-use crate::compose::{Kind, inside};
+use super::{Done, Job, Learned, Trouble, deploy, off_the_runtime, overlay, release_notes};
+use crate::compose::{Kind, env_file, inside};
 use crate::engine::run::checked;
 use crate::git;
 use crate::model::{CheckState, StageName};
 use crate::plan::Base;
-use crate::recipe::{self, Recipe, Said};
+use crate::recipe::{self, Recipe, Said, compose_files};
 use crate::store::stages::Check;
 use crate::swarm::views::UpdateState;
 
 const UPGRADE: StageName = StageName::Upgrade;
 
-pub async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {
+pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {
     let base = learned.plan.base.clone();
     let base = base.ok_or_else(|| Trouble::Infra("an upgrade without a base was planned, a fault of cc-ci".into()))?;
     learned.deployed = None;
@@ -68,29 +68,19 @@ async fn base_runs(
     release_notes::show(job, UPGRADE, &head.recipe, base).await?;
     let aside = job.dir.join("head");
     shift(&head.recipe.dir, &aside)?;
-    let base_recipe = clone_of(job, cancel, &aside, base).await;
-    let deployed = match base_recipe {
-        Ok(recipe) => {
-            let tree = Tree { commit: base.commit.clone(), recipe };
-            let deployed = deploy::fresh(job, cancel, UPGRADE, learned, &tree).await;
-            match deployed {
-                Ok(deployed) => {
-                    let said = deployed.said.clone();
-                    let configs = off_the_runtime(move || contents(&said)).await?;
-                    shift(&tree.recipe.dir, &job.dir.join("base"))?;
-                    Ok(Old { deployed, configs })
-                }
-                Err(trouble) => Err(trouble),
-            }
-        }
-        Err(trouble) => Err(trouble),
-    }?;
+    let recipe = clone_of(job, cancel, &aside, base).await?;
+    let tree = Tree { commit: base.commit.clone(), recipe };
+    let deployed = deploy::fresh(job, cancel, UPGRADE, learned, &tree).await?;
+    let said = deployed.said.clone();
+    let configs = off_the_runtime(move || contents(&said)).await?;
+
     // abra goes by the name in the app's `.env`, which is the base's.
-    let place = deployed.deployed.tree.recipe.dir.clone();
+    let place = tree.recipe.dir;
+    shift(&place, &job.dir.join("base"))?;
     shift(&aside, &place)?;
     let head = Tree { commit: head.commit, recipe: Recipe { dir: place, ..head.recipe } };
     learned.recipe = Some(head.recipe.clone());
-    Ok((deployed, head))
+    Ok((Old { deployed, configs }, head))
 }
 
 fn shift(from: &Path, to: &Path) -> Result<(), Trouble> {
@@ -156,7 +146,8 @@ async fn warn_of_configs(
     let (recipe, path, domain) = (head.clone(), job.home.env_file(&old.made.domain), old.made.domain.clone());
     let after = off_the_runtime(move || {
         let text = std::fs::read_to_string(path).ok()?;
-        let env = crate::compose::env_file::parse(&text).ok()?;
+        let mut env = env_file::parse(&text).ok()?;
+        env.set("COMPOSE_FILE", &overlay::taken_out(&compose_files(&env.map())));
         recipe.say_unchecked(&env, domain.as_str()).ok().map(|said| contents(&said))
     })
     .await?;

@@ -70,6 +70,13 @@ pub struct Run {
     pub unredactable: Option<String>,
 }
 
+impl Run {
+    /// What is going to be done, as far as it is known.
+    pub fn planned(&self) -> Plan {
+        self.plan.clone().unwrap_or_else(|| Plan::of(self.asked, self.upgrade_from.as_deref()))
+    }
+}
+
 fn read(row: &Row) -> rusqlite::Result<Run> {
     let time = |name| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(Time));
     let head: String = row.get("head")?;

@@ -120,6 +120,7 @@ pub(super) fn now(page: &Page) -> Markup {
             (warnings(page))
             div.beside {
                 div {
+                    (plan(page))
                     (stage_table(page))
                     (check_table(page))
                 }
@@ -288,6 +289,22 @@ fn warnings(page: &Page) -> Markup {
             div.note role="note" {
                 p { b { "Too short to be masked in the log:" } " " (Outside(&names.lines().collect::<Vec<_>>().join(", "))) }
                 p.soft { "A secret of fewer than 8 characters may show in the log as it is." }
+            }
+        }
+    }
+}
+
+/// What is going to be done, or was meant to be; why something is left out stands with its stage.
+fn plan(page: &Page) -> Markup {
+    let plan = page.run.planned();
+    let deployments = i64::try_from(plan.deployments()).unwrap_or(i64::MAX);
+    html! {
+        section aria-label="Plan" {
+            h2 { "Plan" }
+            p { (Outside(&plan.parts().join(" · "))) }
+            p.soft {
+                (words::count(deployments, "deployment", "deployments"))
+                @if let Some(base) = &plan.base { "; the upgrade starts from " (Outside(&base.why)) ", " code { (base.commit.short()) } }
             }
         }
     }

@@ -16,3 +16,4 @@ mod recording_abra;
 mod restart;
 mod secret_in_output;
 mod two_requests;
+mod upgrades;

@@ -9,6 +9,7 @@ pub(crate) struct Fixture {
     repository: String,
     changes: Vec<Change>,
     pub(crate) lightweight_tags: usize,
+    pub(crate) untagged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -23,7 +24,13 @@ enum Change {
 
 impl Fixture {
     pub(crate) fn named(name: &str) -> Fixture {
-        Fixture { name: name.into(), repository: name.into(), changes: Vec::new(), lightweight_tags: 0 }
+        Fixture {
+            name: name.into(),
+            repository: name.into(),
+            changes: Vec::new(),
+            lightweight_tags: 0,
+            untagged: false,
+        }
     }
 
     pub(crate) fn repository(&self) -> &str {
@@ -78,6 +85,12 @@ impl Fixture {
 
     pub(crate) fn with_lightweight_tags(mut self, count: usize) -> Fixture {
         self.lightweight_tags = count;
+        self
+    }
+
+    /// Its first step is published, and nothing of it has a tag.
+    pub(crate) fn untagged(mut self) -> Fixture {
+        self.untagged = true;
         self
     }
 

@@ -30,12 +30,18 @@ pub(crate) enum Setup {
     RecordingAbra,
     AbraOtherwise,
     Webhook,
+    BaseUnderTheHeadsStamp,
 }
 
 impl Setup {
     /// Writes down each call and passes it on.
     pub(crate) fn recording_abra() -> Setup {
         Setup::RecordingAbra
+    }
+
+    /// Deploys the base's files again where it was to deploy the head's, and says that they are the head.
+    pub(crate) fn base_under_the_heads_stamp() -> Setup {
+        Setup::BaseUnderTheHeadsStamp
     }
 
     /// Gives other answers where the contract leaves them open.
@@ -161,6 +167,12 @@ impl House {
             Setup::RecordingAbra => format!(
                 "{{ printf '%s\\n' \"$@\"; printf '\\n-\\n'; env; printf '\\n--\\n'; }} >>'{}'\nexec '{CC_CI}' abra \"$@\"\n",
                 calls.display()
+            ),
+            // The base is put aside when the head's turn comes.
+            Setup::BaseUnderTheHeadsStamp => format!(
+                "case \" $* \" in *' app deploy '*)\n\
+                 [ ! -d \"$ABRA_DIR/../base\" ] || cp \"$ABRA_DIR/../base/compose.yml\" \"$ABRA_DIR/recipes/app/\" ;;\n\
+                 esac\nexec '{CC_CI}' abra \"$@\"\n"
             ),
             Setup::AbraOtherwise => format!("ABRA_UNDER='{CC_CI} abra' exec '{}' \"$@\"\n", otherwise.display()),
         };

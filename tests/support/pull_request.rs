@@ -33,7 +33,8 @@ impl<'a> PullRequest<'a> {
             head: std::sync::Mutex::new(made.head),
             fork: fork.map(str::to_owned),
         };
-        pull.push(&clone, &format!("{ORGANISATION}/{}", pull.repository), &["main", "--tags"]);
+        let published: &[&str] = if recipe.untagged { &["main"] } else { &["main", "--tags"] };
+        pull.push(&clone, &format!("{ORGANISATION}/{}", pull.repository), published);
         let head_repository = match fork {
             None => format!("{ORGANISATION}/{}", pull.repository),
             Some(owner) => {
