@@ -296,6 +296,7 @@ impl Engine {
         let got = wrong.clone().unwrap_or_else(|| format!("{}, as planned", made.len()));
         let expected = format!("{} when all goes well", learned.plan.deployments());
         let check = checked(StageName::Uninstall, "deployments", wrong.is_none(), &expected, &got, Duration::ZERO);
+        job.say(check.stage, &format!("deployments: {got}"));
         let now = self.clock.now();
         self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
         Ok(wrong)

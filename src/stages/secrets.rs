@@ -20,6 +20,8 @@ pub(super) async fn make(
     if said.secrets.is_empty() {
         return Ok(());
     }
+    // What the app had before an upgrade was made in this run, and is masked since then.
+    let had = names(job).await?;
     let generated = session.secret_generate(domain, &mut job.listener(stage)).await?;
     let mut known = BTreeSet::new();
     for (name, value) in &generated {
@@ -34,9 +36,10 @@ pub(super) async fn make(
     let id = job.run.id;
     job.ledger.write("could not note short secrets", move |tx| run::note_unredactable(tx, id, &unredactable)).await?;
 
-    let there: BTreeSet<String> = job.swarm.secrets().await?.into_iter().map(|secret| secret.name).collect();
+    let there = names(job).await?;
     for secret in &said.secrets {
-        if there.contains(&secret.full_name) && !known.contains(&secret.name) {
+        let is_new = there.contains(&secret.full_name) && !had.contains(&secret.full_name);
+        if is_new && !known.contains(&secret.name) {
             return Err(Trouble::Infra(format!(
                 "abra made the secret {}, but its value could not be read from what abra printed, so it could not be masked; nothing was deployed",
                 secret.name
@@ -48,6 +51,10 @@ pub(super) async fn make(
     }
     job.say(stage, &format!("secrets made and masked: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
     Ok(())
+}
+
+async fn names(job: &Job) -> Result<BTreeSet<String>, Trouble> {
+    Ok(job.swarm.secrets().await?.into_iter().map(|secret| secret.name).collect())
 }
 
 /// As the compose file calls it, by whatever name abra prints it.
