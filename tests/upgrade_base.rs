@@ -14,18 +14,18 @@ async fn recipe_of(steps: &[(&str, &str)]) -> (tempfile::TempDir, recipe::Made) 
     cc_ci::sandbox::warden_is_at(env!("CARGO_BIN_EXE_cc-ci"));
     let dir = tempfile::tempdir().unwrap();
     let laid = dir.path().join("laid");
-    let mut history = String::new();
+    let mut history = Vec::new();
     for (at, (content, tag)) in steps.iter().enumerate() {
         fs::create_dir_all(laid.join(at.to_string())).unwrap();
         fs::write(laid.join(at.to_string()).join("compose.yml"), content).unwrap();
-        history.push_str(&format!("- files: \"{at}\"\n  title: step {at}\n"));
-        if let Some(light) = tag.strip_prefix('~') {
-            history.push_str(&format!("  tag: {light}\n  lightweight: true\n"));
-        } else if !tag.is_empty() {
-            history.push_str(&format!("  tag: {tag}\n"));
-        }
+        history.push(format!("- files: \"{at}\"\n  title: step {at}\n"));
+        history.push(match tag.strip_prefix('~') {
+            Some(light) => format!("  tag: {light}\n  lightweight: true\n"),
+            None if tag.is_empty() => String::new(),
+            None => format!("  tag: {tag}\n"),
+        });
     }
-    fs::write(laid.join("history.yaml"), history).unwrap();
+    fs::write(laid.join("history.yaml"), history.concat()).unwrap();
     let made = recipe::make(&laid, &dir.path().join("clone")).await.unwrap();
     (dir, made)
 }
