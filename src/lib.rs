@@ -2,6 +2,7 @@
 
 pub mod abra;
 pub mod alarms;
+pub mod api;
 pub mod bell;
 pub mod cli;
 pub mod clock;

@@ -355,6 +355,16 @@ choice!(
     }
 );
 
+choice!(
+    /// What a token of the API may be used for. Reading needs none.
+    Scope {
+        /// Queueing runs: new ones, and old ones again.
+        Run = "run",
+        /// Ending runs.
+        Cancel = "cancel",
+    }
+);
+
 impl StageState {
     /// Nothing more will happen to it.
     pub fn is_final(self) -> bool {

@@ -3,12 +3,14 @@
 //! Exit codes: 0 it went well · 1 the answer is no (a run failed, a check found something) · 2 the question was wrong (usage,
 //! configuration) · 3 the machine, the network or the forge is at fault.
 
+mod audit;
 mod dev;
 mod lint;
 mod process;
 mod reconcile;
 mod runs;
 mod secrets;
+mod token;
 mod trigger;
 
 use std::path::PathBuf;
@@ -49,6 +51,12 @@ enum Command {
     Runs(runs::Runs),
     /// Queues a run of a pull request, as `!testme` would.
     Trigger(trigger::Trigger),
+    /// Makes, lists and revokes the tokens of the API.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Shows what was done with tokens and on the command line, and checks that nobody changed it.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Brings Swarm or the proxy to the state they should have, whatever is found.
     Reconcile(reconcile::Reconcile),
     /// Files of secrets in sops' form: checks, shows, sets, edits, rotates.
@@ -148,6 +156,8 @@ fn dispatch(command: Command) -> Done {
         Command::CheckConfig { file, without_secrets } => check_config(&file, without_secrets),
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
+        Command::Token(command) => process::on_runtime(1, token::token(command)),
+        Command::Audit(command) => process::on_runtime(1, audit::audit(command)),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
         Command::Secrets(command) => secrets::secrets(command),
         Command::Lint(lint) => lint::lint(&lint),

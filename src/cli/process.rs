@@ -24,6 +24,7 @@ use crate::dev;
 use crate::engine::recover::StateLock;
 use crate::engine::{self, Shutdown};
 use crate::forge::gitea::Gitea;
+use crate::intake::trigger::Desk;
 use crate::intake::{self, Intake, Nudge, webhook};
 use crate::logs;
 use crate::report::{self, Report};
@@ -173,6 +174,13 @@ async fn server(config: Arc<Config>, store: Store, listener: TcpListener, stop: 
         nudge: nudge.clone(),
         runner: Bell::of(config.bell("runner")),
     };
+    let desk = Desk {
+        forge: Arc::clone(&forge),
+        store: store.clone(),
+        clock: clock.clone(),
+        organisation: config.forge.organisation.clone(),
+        bells: vec![Bell::of(config.bell("serve")), Bell::of(config.bell("runner"))],
+    };
     let report = Report {
         forge,
         store: store.clone(),
@@ -185,6 +193,8 @@ async fn server(config: Arc<Config>, store: Store, listener: TcpListener, stop: 
         tail: tail_of(&config.logs_dir()),
     };
     let mut site = Web::new(store.clone(), clock.clone(), &config, alarms);
+    site.desk = Some(desk);
+    site.runner = Some(Bell::of(config.bell("runner")));
     site.extra = webhook::router(hook_secret, nudge);
 
     tracing::info!(address = %listener.local_addr().map(|at| at.to_string()).unwrap_or_default(), "serving");

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::{Configured, Done, Failure};
-use crate::clock::Time;
+use crate::api::{self, State};
 use crate::config;
 use crate::logs;
 use crate::model::{Outcome, RunId};
@@ -74,7 +73,7 @@ impl Place {
         }
     }
 
-    fn store(&self) -> Result<(PathBuf, Store), Failure> {
+    pub(super) fn store(&self) -> Result<(PathBuf, Store), Failure> {
         let dir = self.dir()?;
         let database = config::database_in(&dir);
         if !database.exists() {
@@ -91,7 +90,7 @@ pub(super) async fn runs(command: Runs) -> Done {
             let filter = Filter { recipe, outcome };
             let page = store.read(move |db| runs::page(db, &filter, before, count)).await?;
             if json {
-                return Ok(print(&Value::Array(page.iter().map(as_json).collect())));
+                return print(&page.iter().map(api::Run::from).collect::<Vec<_>>());
             }
             list(&page);
             Ok(ExitCode::SUCCESS)
@@ -100,10 +99,7 @@ pub(super) async fn runs(command: Runs) -> Done {
             let (_, store) = place.store()?;
             let (run, stages, checks) = whole(&store, id).await?;
             if json {
-                let mut value = as_json(&run);
-                value["stages"] = stages.iter().map(stage_as_json).collect();
-                value["checks"] = checks.iter().map(check_as_json).collect();
-                return Ok(print(&value));
+                return print(&api::WholeRun::of(&run, &stages, &checks));
             }
             show(&run, &stages, &checks);
             Ok(ExitCode::SUCCESS)
@@ -123,9 +119,9 @@ async fn whole(store: &Store, id: RunId) -> Result<(Run, Vec<Stage>, Vec<Check>)
         .ok_or_else(|| Failure::usage(anyhow::anyhow!("there is no run {id}; `cc-ci runs list` shows those there are")))
 }
 
-fn print(value: &Value) -> ExitCode {
-    println!("{value:#}");
-    ExitCode::SUCCESS
+fn print(value: &impl serde::Serialize) -> Done {
+    println!("{}", serde_json::to_string_pretty(value).map_err(Failure::infra)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(page: &[Run]) {
@@ -142,7 +138,7 @@ fn list(page: &[Run]) {
             plain(&run.recipe),
             pr,
             run.head.short(),
-            state(run),
+            State::of(run).as_str(),
             run.queued_at.format("%Y-%m-%d %H:%M"),
             plain(run.reason.as_deref().or(run.waits_for.as_deref()).unwrap_or(""))
         );
@@ -162,7 +158,7 @@ fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
     );
     println!(
         "{}{}",
-        state(run),
+        State::of(run).as_str(),
         run.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default()
     );
     for stage in stages {
@@ -214,17 +210,8 @@ async fn log(place: &Place, run: RunId, follow: bool) -> Done {
     }
 }
 
-/// How far it is, in one word.
-fn state(run: &Run) -> &'static str {
-    match (run.outcome, run.started_at) {
-        (Some(outcome), _) => outcome.as_str(),
-        (None, Some(_)) => "running",
-        (None, None) => "queued",
-    }
-}
-
 /// Without what a terminal could take for a command.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -236,35 +223,4 @@ fn cut(line: &str) -> String {
     } else {
         line.to_owned()
     }
-}
-
-fn as_json(run: &Run) -> Value {
-    let time = |at: Option<Time>| at.map(Time::rfc3339);
-    json!({
-        "id": run.id, "state": state(run), "outcome": run.outcome, "reason": run.reason, "origin": run.origin,
-        "repository": run.repo_name, "recipe": run.recipe, "pr": run.pr, "head": run.head, "version": run.version,
-        "domain": run.domain, "asked_by": run.asked_by, "asked": run.asked, "attempt": run.attempt,
-        "retry_of": run.retry_of, "superseded_by": run.superseded_by, "queued_at": run.queued_at.rfc3339(),
-        "started_at": time(run.started_at), "finished_at": time(run.finished_at), "waits_for": run.waits_for,
-        "level": run.level, "unredactable": run.unredactable,
-    })
-}
-
-fn stage_as_json(stage: &Stage) -> Value {
-    json!({
-        "name": stage.name, "state": stage.state, "reason": stage.reason,
-        "started_at": stage.started_at.map(Time::rfc3339), "finished_at": stage.finished_at.map(Time::rfc3339),
-        "waited_ms": milliseconds(stage.waited),
-    })
-}
-
-fn milliseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn check_as_json(check: &Check) -> Value {
-    json!({
-        "stage": check.stage, "name": check.name, "state": check.state, "expected": check.expected, "got": check.got,
-        "took_ms": check.took.map(milliseconds),
-    })
 }

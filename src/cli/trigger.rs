@@ -1,6 +1,7 @@
 //! `cc-ci trigger RECIPE#PR`: a run without a comment, asked for by whoever may run programs here.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -8,14 +9,11 @@ use clap::Args;
 use super::{Configured, Done, Failure};
 use crate::bell::Bell;
 use crate::clock::Clock;
-use crate::forge::Forge;
 use crate::forge::gitea::Gitea;
-use crate::model::{Asked, Origin, Pr, Repo, RepoName, VersionName};
+use crate::intake::trigger::{Desk, NotQueued, Wish};
+use crate::model::{Asked, Origin, Pr, RepoName, VersionName};
 use crate::secrets;
 use crate::store::Store;
-use crate::store::outbox::{self, Report};
-use crate::store::repositories;
-use crate::store::runs::NewRun;
 
 #[derive(Debug, Args)]
 pub(crate) struct Trigger {
@@ -38,49 +36,23 @@ pub(super) async fn trigger(asked: Trigger) -> Done {
     let (name, number) = asked.what.split_once('#').ok_or_else(wrong)?;
     let name: RepoName = name.parse().map_err(Failure::usage)?;
     let pr: Pr = number.parse().ok().filter(|pr: &Pr| pr.0 > 0).ok_or_else(wrong)?;
-    let repo = Repo { owner: config.forge.organisation.clone(), name };
-    let store = Store::open(&super::process::database_of(&config))?;
-    let lookup = repo.clone();
-    let known = store.read(move |db| repositories::by_name(db, &lookup)).await?;
-    let known = known.ok_or_else(|| {
-        Failure::usage(anyhow!(
-            "{repo} has not been seen yet; is `cc-ci serve` running, and is it spelt as on the forge?"
-        ))
-    })?;
     let token = secrets::read_file(&config.forge.token_file).map_err(Failure::usage)?;
-    let forge = Gitea::new(&config.forge.url, token, Clock::system()).map_err(Failure::usage)?;
-    let pull = forge.pull_request(&repo, pr).await.map_err(Failure::infra)?;
-    if !pull.open {
-        return Err(Failure::no(anyhow!("{}#{pr} is closed", repo.name)));
-    }
-    let new = NewRun {
-        origin: Origin::CommandLine,
-        repository: Some(known.id),
-        repo_name: repo.to_string(),
-        recipe: known.recipe.unwrap_or_else(|| repo.name.to_string()),
-        pr: Some(pr),
-        head: pull.head,
-        base_branch: Some(pull.base_branch),
-        title: pull.title,
-        comment: None,
-        asked_by: "the command line".into(),
-        asked: asked.stage,
-        upgrade_from: asked.from.as_ref().map(ToString::to_string),
-        attempt: 1,
-        retry_of: None,
+    let clock = Clock::system();
+    let desk = Desk {
+        forge: Arc::new(Gitea::new(&config.forge.url, token, clock.clone()).map_err(Failure::usage)?),
+        store: Store::open(&super::process::database_of(&config))?,
+        clock,
+        organisation: config.forge.organisation.clone(),
+        bells: vec![Bell::of(config.bell("serve")), Bell::of(config.bell("runner"))],
     };
-    let id = store
-        .write("did not take the run", move |tx| {
-            let now = Clock::system().now();
-            let id = crate::engine::run::queue(tx, &new, now)?;
-            outbox::push(tx, &Report::Status { run: id }, known.id, pr, now)?;
-            outbox::push(tx, &Report::Comment { run: id }, known.id, pr, now)?;
-            Ok(id)
-        })
-        .await?;
-    for process in ["serve", "runner"] {
-        Bell::of(config.bell(process)).ring();
-    }
+    let origin = Origin::CommandLine;
+    let wish =
+        Wish { repository: name, pr, stage: asked.stage, from: asked.from, origin, asked_by: "the command line".into() };
+    let id = desk.trigger(wish).await.map_err(|why| match why {
+        NotQueued::Unknown(_) | NotQueued::NotEnrolled(..) | NotQueued::NoPullRequest(..) => Failure::usage(why),
+        NotQueued::Closed(..) => Failure::no(why),
+        NotQueued::Forge(_) | NotQueued::Store(_) => Failure::infra(why),
+    })?;
     println!("run {id} is queued: {}/runs/{id}", config.web.address());
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::model::{AppDomain, CheckState, Outcome, RunId, StageName, StageState};
+use crate::model::{AppDomain, CheckState, Origin, Outcome, RunId, StageName, StageState};
 use crate::plan::{Plan, Without};
 use crate::stages::level::Level;
 use crate::store::deployments::NewDeployment;
@@ -56,6 +56,20 @@ pub fn queue(tx: &Transaction, new: &NewRun, now: Time) -> Result<RunId, StoreEr
     let id = runs::queue(tx, new, now)?;
     report(tx, &open(tx, id)?, now)?;
     Ok(id)
+}
+
+/// A run that is over is asked for once more: the same head, linked to the one before.
+pub fn retry(tx: &Transaction, id: RunId, origin: Origin, asked_by: &str, now: Time) -> Result<RunId, StoreError> {
+    let Some(run) = runs::by_id(tx, id)? else { return refuse(format!("there is no run {id}")) };
+    if run.finished_at.is_none() {
+        return refuse(format!("run {id} is not over yet"));
+    }
+    if let Some(open) = runs::open(tx)?.iter().find(|other| other.repo_name == run.repo_name && other.head == run.head)
+    {
+        return refuse(format!("run {} of the same head is not over yet", open.id));
+    }
+    let again = NewRun { origin, asked_by: asked_by.to_owned(), comment: None, attempt: 1, ..next_attempt(&run) };
+    queue(tx, &again, now)
 }
 
 /// Says why a queued run has not started; the comment changes only when the words do.

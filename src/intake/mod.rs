@@ -13,6 +13,7 @@ mod decide;
 mod enrol;
 mod poll;
 mod recheck;
+pub mod trigger;
 pub mod webhook;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! inside [`Store::read`] and [`Store::write`].
 
 pub mod apps;
+pub mod audit;
 pub mod comments;
 pub mod deployments;
 pub mod events;
@@ -16,6 +17,7 @@ mod plans;
 pub mod repositories;
 pub mod runs;
 pub mod stages;
+pub mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 /// In order, never changed once released; the position is the schema's version.
 const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_start.sql"), include_str!("../../migrations/0002_plan.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_start.sql"),
+    include_str!("../../migrations/0002_plan.sql"),
+    include_str!("../../migrations/0003_api.sql"),
+];
 
 /// Reads at a time; one page is one read.
 const READERS: usize = 2;

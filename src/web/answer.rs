@@ -179,7 +179,19 @@ impl Wrong {
         Wrong::Parameter { name, what: what.into() }
     }
 
-    fn status(&self) -> StatusCode {
+    /// What happened and what to do, in words.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Wrong::NoRun { newest: 0, .. } => format!("{self}; there is none at all yet"),
+            Wrong::NoRun { newest, .. } => format!("{self}; the newest is {newest}"),
+            Wrong::Store(_) | Wrong::Log(_) => {
+                "it could not be read; the operator finds the cause in the journal".into()
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Wrong::Parameter { .. } => StatusCode::BAD_REQUEST,
             Wrong::NoRun { .. } | Wrong::NoPage => StatusCode::NOT_FOUND,

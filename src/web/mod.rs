@@ -6,6 +6,7 @@
 
 mod about;
 mod answer;
+pub mod api;
 mod assets;
 mod badge;
 mod cache;
@@ -45,8 +46,11 @@ use self::answer::{Rendered, Wrong};
 use self::cache::{Cache, Topic};
 use self::news::News;
 use crate::alarms::Alarms;
+use crate::bell::Bell;
 use crate::clock::{Clock, Time};
 use crate::config::Config;
+use crate::forge::gitea::Gitea;
+use crate::intake::trigger::Desk;
 use crate::store::Store;
 
 /// Rendered pages kept: where they lie takes a few hundred bytes of memory each.
@@ -72,6 +76,10 @@ pub struct Web {
     pub poll_interval: Option<Duration>,
     /// Live followers that one client may have.
     pub followers_each: usize,
+    /// Where the API's runs are asked for; `None` where nobody asks a forge.
+    pub desk: Option<Desk<Gitea>>,
+    /// Rung when an action has something for the runner.
+    pub runner: Option<Bell>,
     /// Mounted beside the pages: the webhook. It must not have a fallback of its own.
     pub extra: Router,
 }
@@ -89,6 +97,8 @@ impl Web {
             organisation: config.forge.organisation.to_string(),
             poll_interval: Some(config.forge.poll.interval),
             followers_each: 10,
+            desk: None,
+            runner: None,
             extra: Router::new(),
         }
     }
@@ -113,11 +123,18 @@ struct Site {
     cache: Cache,
     news: Arc<News>,
     live: live::Live,
+    desk: Option<Desk<Gitea>>,
+    runner: Option<Bell>,
+    guard: api::Guard,
 }
 
 impl Site {
     fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    fn ring(&self) {
+        self.runner.iter().for_each(Bell::ring);
     }
 
     /// The page at `address`, from the cache when nothing that it shows has changed. `render` says the page and the newest
@@ -179,6 +196,9 @@ impl Front {
             live::Live::new(web.followers_each, web.store.clone(), Arc::clone(&logs), Arc::clone(&news), shutdown);
         let site = Arc::new(Site {
             live,
+            desk: web.desk,
+            runner: web.runner,
+            guard: api::Guard::default(),
             logs,
             news,
             started_at: web.clock.now(),

@@ -42,6 +42,7 @@ pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
         .route("/health", get(say_alive))
         .route("/ready", get(say_ready))
         .route("/assets/{file}", get(give_asset))
+        .merge(super::api::router())
         .fallback(async || Wrong::NoPage)
         .method_not_allowed_fallback(async || Wrong::Method)
         .with_state(Arc::clone(site))
@@ -231,12 +232,12 @@ async fn give_asset(Path(file): Path<String>) -> Result<Response<Body>, Wrong> {
     assets::find(&file).map(Rendered::respond).ok_or(Wrong::NoPage)
 }
 
-fn query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<Query<T>, Wrong> {
+pub(super) fn query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<Query<T>, Wrong> {
     Query::try_from_uri(uri).map_err(|_| Wrong::parameter("?", "and what follows cannot be read; one value a name"))
 }
 
 /// A run's number as it stands in an address.
-async fn run_id(site: &Site, text: &str) -> Result<RunId, Wrong> {
+pub(super) async fn run_id(site: &Site, text: &str) -> Result<RunId, Wrong> {
     match text.parse::<i64>() {
         Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(RunId(number)),
         _ => Err(Wrong::NoRun { asked: text.to_owned(), newest: site.store.read(pages::newest).await? }),
@@ -244,7 +245,7 @@ async fn run_id(site: &Site, text: &str) -> Result<RunId, Wrong> {
 }
 
 /// One that there is.
-async fn known_run(site: &Site, text: &str) -> Result<RunId, Wrong> {
+pub(super) async fn known_run(site: &Site, text: &str) -> Result<RunId, Wrong> {
     let id = run_id(site, text).await?;
     let (exists, newest) =
         site.store.read(move |db| Ok((crate::store::runs::by_id(db, id)?.is_some(), pages::newest(db)?))).await?;

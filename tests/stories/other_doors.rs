@@ -37,6 +37,23 @@ async fn the_command_line_asks_for_a_run_as_a_comment_would() {
 }
 
 #[tokio::test]
+async fn a_token_asks_for_a_run() {
+    let Some(house) = House::open("token").await else { return };
+    let change = house.pull_request(Fixture::named("app")).await;
+    house.page_comes_to_say("/repositories", "app").await;
+    let token = house.new_token("robot", "run").await;
+
+    let asked = house.asks_by_token(&token, r#"{"repository": "app", "pr": 1, "stage": "install"}"#).await;
+    asked.contains("run 1 is queued");
+
+    change.hears("**Passed").await.contains("install");
+    house.page("/runs/1").await.contains("the token robot");
+    house.is_empty().await;
+    let closed = house.asks_by_token(&token, r#"{"repository": "app", "pr": 9}"#).await;
+    closed.contains("404").contains("no pull request 9");
+}
+
+#[tokio::test]
 async fn a_directory_is_tested_with_no_server_and_no_forge() {
     let Some(house) = House::open("local").await else { return };
 

@@ -318,6 +318,18 @@ impl House {
         Text(self.command(&["trigger", what]).await)
     }
 
+    /// `cc-ci token new`, for this house.
+    pub(crate) async fn new_token(&self, name: &str, scope: &str) -> String {
+        self.command(&["token", "new", name, "--scope", scope]).await.trim().to_owned()
+    }
+
+    /// Asks the API for a run.
+    pub(crate) async fn asks_by_token(&self, token: &str, wish: &str) -> Text {
+        let request = self.forge.client.post(format!("{}/api/v1/runs", self.web)).bearer_auth(token);
+        let answer = request.header("content-type", "application/json").body(wish.to_owned()).send().await;
+        Text(answer.expect("the API answers").text().await.unwrap())
+    }
+
     /// `cc-ci run` in a recipe's directory, with this house's domain and proxy: exit code, and all that it said.
     pub(crate) async fn runs_locally(&self, recipe: &Fixture) -> (i32, Text) {
         let (laid, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

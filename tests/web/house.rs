@@ -98,6 +98,12 @@ impl House {
         Page { status, headers, text: answer.text().await.unwrap() }
     }
 
+    pub(crate) async fn post(&self, address: &str, headers: &[(&str, &str)], body: &str) -> Page {
+        let answer = self.request("POST", address, headers).body(body.to_owned()).send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Page { status, headers, text: answer.text().await.unwrap() }
+    }
+
     /// The body as it came.
     pub(crate) async fn bytes(&self, address: &str, headers: &[(&str, &str)]) -> Vec<u8> {
         self.request("GET", address, headers).send().await.unwrap().bytes().await.unwrap().to_vec()
@@ -144,6 +150,8 @@ fn web(store: &Store, clock: &Clock, alarms: &Alarms, logs: &std::path::Path, ad
         organisation: "recipes".into(),
         poll_interval: Some(Duration::from_secs(30)),
         followers_each: 10,
+        desk: None,
+        runner: None,
         extra: axum::Router::new().route("/hook", post(async || (reqwest::StatusCode::ACCEPTED, "heard"))),
     }
 }

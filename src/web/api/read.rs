@@ -1,0 +1,335 @@
+//! What can be asked without a token: all that the pages show.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Response, StatusCode, Uri};
+use axum::routing::get;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::answer::{Rendered, Wrong};
+use super::super::overview::median;
+use super::super::routes::{known_run, query, run_id};
+use super::super::{Site, decisions, links, raw_log, runs as list};
+use super::{Answer, Operation, Parameter, Place, Refused, json};
+use crate::api;
+use crate::model::{Outcome, RunId};
+use crate::store::{StoreError, comments, heartbeats, pages, runs, stages};
+
+type At = State<Arc<Site>>;
+type Answered = Result<Rendered, Refused>;
+
+const ROWS: u32 = 50;
+/// Runs of a recipe that its verdict, level and median are read from.
+const LATEST: u32 = 20;
+
+pub(super) fn operations() -> Vec<Operation> {
+    let read = |path, id, summary, parameters, answer, routes| Operation {
+        method: "get",
+        path,
+        id,
+        summary,
+        parameters,
+        body: None,
+        status: StatusCode::OK,
+        answer,
+        refusals: &[],
+        scope: None,
+        routes,
+    };
+    let run = || Parameter {
+        name: "id",
+        place: Place::Path,
+        about: "The run's number.",
+        schema: json!({"type": "integer", "minimum": 1}),
+    };
+    let before = |about| query_parameter("before", about, json!({"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$"}));
+    vec![
+        read(
+            "/api/v1/runs",
+            "listRuns",
+            "Runs, newest first",
+            vec![
+                query_parameter(
+                    "recipe",
+                    "Only this recipe's.",
+                    json!({"type": "string", "maxLength": 100, "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]*$"}),
+                ),
+                query_parameter(
+                    "outcome",
+                    "Only those that ended so.",
+                    json!({"type": "string", "enum": Outcome::ALL}),
+                ),
+                query_parameter(
+                    "before",
+                    "Only those before this run.",
+                    json!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
+                ),
+            ],
+            Answer::Json(schema::<api::Runs>),
+            get(list_runs),
+        ),
+        read(
+            "/api/v1/runs/{id}",
+            "showRun",
+            "One run, with its stages and checks",
+            vec![run()],
+            Answer::Json(schema::<api::WholeRun>),
+            get(show_run),
+        ),
+        read(
+            "/api/v1/runs/{id}/stages",
+            "listStages",
+            "The stages of a run, in their order",
+            vec![run()],
+            Answer::Json(schema::<Vec<api::Stage>>),
+            get(list_stages),
+        ),
+        read(
+            "/api/v1/runs/{id}/checks",
+            "listChecks",
+            "The checks of a run, in the order in which they were made",
+            vec![run()],
+            Answer::Json(schema::<Vec<api::Check>>),
+            get(list_checks),
+        ),
+        Operation {
+            refusals: &[206, 416],
+            ..read(
+                "/api/v1/runs/{id}/log",
+                "readLog",
+                "The log of a run as text, whole or a range of its bytes",
+                vec![
+                    run(),
+                    Parameter {
+                        name: "Range",
+                        place: Place::Header,
+                        about: "One range, as `bytes=0-999` or `bytes=-4000`.",
+                        schema: json!({"type": "string", "pattern": "^bytes=[0-9]*-[0-9]*$"}),
+                    },
+                ],
+                Answer::Text,
+                get(read_log),
+            )
+        },
+        read(
+            "/api/v1/recipes",
+            "listRecipes",
+            "Recipes that have a run, by name",
+            vec![query_parameter(
+                "after",
+                "Only those after this name.",
+                json!({"type": "string", "minLength": 1, "maxLength": 100}),
+            )],
+            Answer::Json(schema::<api::Recipes>),
+            get(list_recipes),
+        ),
+        read(
+            "/api/v1/queue",
+            "showQueue",
+            "What runs and what waits",
+            vec![],
+            Answer::Json(schema::<api::Queue>),
+            get(show_queue),
+        ),
+        read(
+            "/api/v1/decisions",
+            "listDecisions",
+            "What was done with comments that asked for something, newest first",
+            vec![before("Where an earlier page ended, from its `next`.")],
+            Answer::Json(schema::<api::Decisions>),
+            get(list_decisions),
+        ),
+        read(
+            "/api/v1/hosts",
+            "listHosts",
+            "The processes and what they see of their host",
+            vec![],
+            Answer::Json(schema::<api::Hosts>),
+            get(list_hosts),
+        ),
+        read("/api/v1/openapi.json", "openapi", "This document", vec![], Answer::Document, get(give_document)),
+    ]
+}
+
+fn query_parameter(name: &'static str, about: &'static str, schema: Value) -> Parameter {
+    Parameter { name, place: Place::Query, about, schema }
+}
+
+pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
+    generator.subschema_for::<T>()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunsAsked {
+    recipe: Option<String>,
+    outcome: Option<String>,
+    before: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn list_runs(State(site): At, uri: Uri) -> Answered {
+    let asked = query::<RunsAsked>(&uri)?.0;
+    given(asked.recipe.as_deref(), "recipe")?;
+    given(asked.outcome.as_deref(), "outcome")?;
+    given(asked.before.as_deref(), "before")?;
+    let asked = list::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
+    let (filter, before) = (asked.filter.clone(), asked.before);
+    let mut page = site.store.read(move |db| runs::page(db, &filter, before, ROWS + 1)).await?;
+    let more = page.len() > ROWS as usize;
+    page.truncate(ROWS as usize);
+    let last = page.last().map(|run| run.id).filter(|_| more);
+    let next = last.map(|last| format!("/api/v1{}", links::runs(&asked.filter, Some(last))));
+    json(&api::Runs { runs: page.iter().map(api::Run::from).collect(), next })
+}
+
+/// An empty value is none of those that the document allows.
+fn given(value: Option<&str>, name: &'static str) -> Result<(), Wrong> {
+    if value == Some("") { Err(Wrong::parameter(name, "is empty; leave it out")) } else { Ok(()) }
+}
+
+async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Answered {
+    query::<Nothing>(&uri)?;
+    let id = known_run(&site, &id).await?;
+    let whole = site.store.read(move |db| whole(db, id)).await?;
+    json(&whole.ok_or(Wrong::NoPage)?)
+}
+
+fn whole(db: &rusqlite::Connection, id: RunId) -> Result<Option<api::WholeRun>, StoreError> {
+    let Some(run) = runs::by_id(db, id)? else { return Ok(None) };
+    Ok(Some(api::WholeRun::of(&run, &stages::of_run(db, id)?, &stages::checks_of_run(db, id)?)))
+}
+
+async fn list_stages(State(site): At, uri: Uri, Path(id): Path<String>) -> Answered {
+    query::<Nothing>(&uri)?;
+    let id = known_run(&site, &id).await?;
+    let stages = site.store.read(move |db| stages::of_run(db, id)).await?;
+    json(&stages.iter().map(api::Stage::from).collect::<Vec<_>>())
+}
+
+async fn list_checks(State(site): At, uri: Uri, Path(id): Path<String>) -> Answered {
+    query::<Nothing>(&uri)?;
+    let id = known_run(&site, &id).await?;
+    let checks = site.store.read(move |db| stages::checks_of_run(db, id)).await?;
+    json(&checks.iter().map(api::Check::from).collect::<Vec<_>>())
+}
+
+async fn read_log(
+    State(site): At,
+    uri: Uri,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Refused> {
+    query::<Nothing>(&uri)?;
+    let id = known_run(&site, &id).await?;
+    Ok(raw_log::answer(site.logs.to_path_buf(), id, None, &headers).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    after: Option<String>,
+}
+
+async fn list_recipes(State(site): At, uri: Uri) -> Answered {
+    let After { after } = query::<After>(&uri)?.0;
+    if after.as_ref().is_some_and(|after| after.is_empty() || after.len() > 400) {
+        return Err(Wrong::parameter("after", "is the name of a recipe").into());
+    }
+    let recipes = site.store.read(move |db| {
+        let mut names = pages::recipes(db, after.as_deref(), ROWS + 1)?;
+        let more = names.len() > ROWS as usize;
+        names.truncate(ROWS as usize);
+        let last = names.last().filter(|_| more);
+        let next = last.map(|last| format!("/api/v1/recipes?after={}", links::encode(last)));
+        let recipes = names.into_iter().map(|name| recipe(db, name)).collect::<Result<_, StoreError>>()?;
+        Ok(api::Recipes { recipes, next })
+    });
+    json(&recipes.await?)
+}
+
+fn recipe(db: &rusqlite::Connection, name: String) -> Result<api::Recipe, StoreError> {
+    let latest = pages::latest_of_recipe(db, &name, LATEST)?;
+    let says = |outcome| matches!(outcome, Some(Outcome::Passed | Outcome::Failed | Outcome::TimedOut));
+    let verdict = latest.iter().find(|run| says(run.outcome));
+    let leveled = latest.iter().find(|run| run.level.is_some());
+    Ok(api::Recipe {
+        level: leveled.and_then(|run| run.level),
+        level_reason: leveled.and_then(|run| run.level_reason.clone()),
+        outcome: verdict.and_then(|run| run.outcome),
+        last_run: latest.first().map(|run| run.id.0),
+        last_at: latest.first().map(|run| run.queued_at.rfc3339()),
+        median_ms: median(&latest).map(api::milliseconds),
+        name,
+    })
+}
+
+async fn show_queue(State(site): At, uri: Uri) -> Answered {
+    query::<Nothing>(&uri)?;
+    let queue = site.store.read(|db| {
+        let running = runs::running(db)?;
+        let waiting = runs::waiting(db, 2 * ROWS)?;
+        let (waiting_count, _) = pages::open_count(db)?;
+        Ok(api::Queue {
+            running: running.iter().map(api::Run::from).collect(),
+            waiting: waiting.iter().map(api::Run::from).collect(),
+            waiting_count,
+        })
+    });
+    json(&queue.await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    before: Option<String>,
+}
+
+async fn list_decisions(State(site): At, uri: Uri) -> Answered {
+    let Before { before } = query::<Before>(&uri)?.0;
+    given(before.as_deref(), "before")?;
+    let before = decisions::parse(before.as_deref())?;
+    let mut page = site.store.read(move |db| comments::decisions(db, before, ROWS + 1)).await?;
+    let more = page.len() > ROWS as usize;
+    page.truncate(ROWS as usize);
+    let last = page.last().filter(|_| more);
+    let next = last.map(|last| format!("/api/v1{}", decisions::address(Some((last.decided_at, last.comment)))));
+    json(&api::Decisions { decisions: page.iter().map(api::Decision::from).collect(), next })
+}
+
+async fn list_hosts(State(site): At, uri: Uri) -> Answered {
+    query::<Nothing>(&uri)?;
+    let hosts = site.store.read(|db| {
+        let mut processes = Vec::new();
+        for name in ["serve", "runner"] {
+            if let Some(beat) = heartbeats::of(db, name)? {
+                processes.push(api::Process {
+                    name: name.to_owned(),
+                    version: beat.version,
+                    started_at: beat.started_at.rfc3339(),
+                    heard_at: beat.at.rfc3339(),
+                    facts: serde_json::from_str::<Map<String, Value>>(&beat.facts).unwrap_or_default(),
+                });
+            }
+        }
+        Ok(api::Hosts { processes })
+    });
+    json(&hosts.await?)
+}
+
+async fn give_document(uri: Uri) -> Answered {
+    query::<Nothing>(&uri)?;
+    json(&super::document())
+}
+
+/// A run's number in an action's address.
+pub(super) async fn run_of(site: &Site, text: &str) -> Result<RunId, Wrong> {
+    run_id(site, text).await
+}
