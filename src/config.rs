@@ -374,6 +374,9 @@ pub fn load_without_secrets(path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
+/// Runs at a time that anybody could mean.
+const MOST_PARALLEL: usize = 64;
+
 fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
     let invalid = |what: String| ConfigError::Invalid { path: path.into(), what };
     let domain: Result<crate::model::AppDomain, _> = config.domain.parse();
@@ -394,6 +397,30 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
     }
     if config.runner.parallel == 0 {
         return Err(invalid("`runner.parallel` is 0: nothing would ever run; 1 is the default".into()));
+    }
+    if config.runner.parallel > MOST_PARALLEL {
+        return Err(invalid(format!(
+            "`runner.parallel` is {}; one machine carries at most {MOST_PARALLEL}",
+            config.runner.parallel
+        )));
+    }
+    for (key, span) in
+        [("forge.poll.interval", config.forge.poll.interval), ("forge.poll.sweep", config.forge.poll.sweep)]
+    {
+        if span < seconds(1) {
+            return Err(invalid(format!(
+                "`{key}` is less than a second; a forge would take that for an attack. 30s is usual"
+            )));
+        }
+    }
+    if !config.state_dir.is_absolute() {
+        let dir = config.state_dir.display();
+        return Err(invalid(format!(
+            "`state_dir` is `{dir}`; name it from the root, since programs start in many directories"
+        )));
+    }
+    if config.proxy.http_port == config.proxy.address.port() {
+        return Err(invalid(format!("`proxy.http_port` and `proxy.address` are both port {}", config.proxy.http_port)));
     }
     if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
         return Err(invalid(
@@ -434,8 +461,17 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         assert!(load_without_secrets(&path).is_ok());
         assert!(load(&path).unwrap_err().to_string().contains("`forge.token_file`: /nowhere cannot be read"));
-        std::fs::write(&path, text.replace("https:", "ftp:")).unwrap();
-        assert!(load_without_secrets(&path).unwrap_err().to_string().contains("`forge.url`"));
+        for (old, new, words) in [
+            ("https:", "ftp:", "`forge.url`"),
+            ("forge: {", "forge: {poll: {interval: 0s}, ", "`forge.poll.interval` is less than a second"),
+            ("domain: ci", "state_dir: here\ndomain: ci", "`state_dir` is `here`"),
+            ("domain: ci", "runner: {parallel: 1000000}\ndomain: ci", "at most 64"),
+            ("domain: ci", "proxy: {http_port: 443}\ndomain: ci", "are both port 443"),
+        ] {
+            std::fs::write(&path, text.replace(old, new)).unwrap();
+            let said = load_without_secrets(&path).unwrap_err().to_string();
+            assert!(said.contains(words), "{said}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod recipe;
 pub mod reconcile;
 pub mod report;
 pub mod sandbox;
+pub mod say;
 pub mod script;
 pub mod secrets;
 pub mod stages;

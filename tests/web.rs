@@ -1,6 +1,7 @@
 //! The pages over real HTTP: with a history, with nothing, and with everything that hostile people can write into a field.
 
 #[path = "web/house.rs"]
+#[allow(dead_code, reason = "every suite uses its part")]
 mod house;
 #[path = "web/markup.rs"]
 mod markup;

@@ -45,12 +45,17 @@ pub(super) async fn audit(command: Audit) -> Done {
                         })
                     })
                     .collect();
-                println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::infra)?);
+                crate::say!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::infra)?);
                 return Ok(ExitCode::SUCCESS);
             }
             for entry in page {
                 let [actor, target, said] = [&entry.actor, &entry.target, &entry.said].map(|text| plain(text));
-                println!("{:>5}  {}  {actor}: {} {target}: {said}", entry.id, entry.at.rfc3339_seconds(), entry.action);
+                crate::say!(
+                    "{:>5}  {}  {actor}: {} {target}: {said}",
+                    entry.id,
+                    entry.at.rfc3339_seconds(),
+                    entry.action
+                );
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -60,7 +65,7 @@ pub(super) async fn audit(command: Audit) -> Done {
             match broken {
                 None => {
                     let last = store.read(audit::last_hash).await?;
-                    println!(
+                    crate::say!(
                         "{good} rows hold together; the last hash is {}",
                         if last.is_empty() { "none" } else { &last }
                     );

@@ -54,7 +54,7 @@ pub(super) fn dev(command: Dev) -> Done {
         Dev::Forge { arguments } => Ok(crate::forge::dev::main(arguments)),
         Dev::Recipe { fixture, out } => on_runtime(1, async move {
             let made = dev::recipe::make(&fixture, &out).await.map_err(Failure::usage)?;
-            println!("{}", serde_json::to_string(&made).context("writing what was made")?);
+            crate::say!("{}", serde_json::to_string(&made).context("writing what was made")?);
             Ok(ExitCode::SUCCESS)
         }),
         Dev::Setup { dir } => {
@@ -63,7 +63,7 @@ pub(super) fn dev(command: Dev) -> Done {
                 "forge": config.forge.url, "web": config.web.address(), "domain": config.domain,
                 "proxy": config.proxy.address.to_string(),
             });
-            println!("{world}");
+            crate::say!("{world}");
             Ok(ExitCode::SUCCESS)
         }
         Dev::Certificate { dir, domains } => {
@@ -88,7 +88,7 @@ pub(super) fn dev(command: Dev) -> Done {
             let figures = serde_json::json!({
                 "bytes": measured.bytes, "megabytes_a_second": measured.rate(), "packed_bytes": measured.packed,
             });
-            println!("{figures}");
+            crate::say!("{figures}");
             Ok(ExitCode::SUCCESS)
         }
     }

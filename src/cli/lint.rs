@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Done;
+use super::{Done, Failure};
 use crate::recipe;
 
 #[derive(Debug, Args)]
@@ -19,15 +19,18 @@ pub(crate) struct Lint {
 
 /// Exit code 1 when an error was found; warnings are only said.
 pub(super) fn lint(asked: &Lint) -> Done {
+    if !asked.path.is_dir() {
+        return Err(Failure::usage(anyhow::anyhow!("{} is no directory", asked.path.display())));
+    }
     let findings = recipe::lint(&asked.path);
     if asked.json {
-        println!("{:#}", serde_json::json!(findings));
+        crate::say!("{:#}", serde_json::json!(findings));
     } else {
         for finding in &findings {
-            println!("{finding}");
+            crate::say!("{finding}");
         }
         let errors = findings.iter().filter(|finding| finding.is_error()).count();
-        println!("{errors} errors, {} warnings", findings.len() - errors);
+        crate::say!("{errors} errors, {} warnings", findings.len() - errors);
     }
     let failed = findings.iter().any(recipe::Finding::is_error);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -13,12 +13,13 @@ mod secrets;
 mod token;
 mod trigger;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
+use crate::engine::causes;
 use crate::engine::local::{self, NotRun};
 
 /// Tests pull requests of Co-op Cloud recipes by deploying them for real.
@@ -75,22 +76,34 @@ enum Command {
     Dev(dev::Dev),
 }
 
+/// Where the appliance keeps its configuration.
+const USUAL_CONFIG: &str = "/etc/cc-ci/config.yaml";
+
 /// What every command on an appliance takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Configured {
     /// The configuration file.
-    #[arg(long, short, env = "CC_CI_CONFIG", default_value = "/etc/cc-ci/config.yaml")]
+    #[arg(long, short, env = "CC_CI_CONFIG", default_value = USUAL_CONFIG)]
     pub config: PathBuf,
 }
 
 impl Configured {
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config).map_err(Failure::usage)
+        config::load(&self.config).map_err(|error| self.cured(error))
     }
 
     /// For what reads no secret, or says itself which of them it misses.
     pub(crate) fn load_without_secrets(&self) -> Result<Config, Failure> {
-        config::load_without_secrets(&self.config).map_err(Failure::usage)
+        config::load_without_secrets(&self.config).map_err(|error| self.cured(error))
+    }
+
+    /// Who named no file may not know that there has to be one.
+    fn cured(&self, error: ConfigError) -> Failure {
+        if matches!(error, ConfigError::Unreadable { .. }) && self.config == Path::new(USUAL_CONFIG) {
+            let cure = "; name the configuration with --config FILE or in CC_CI_CONFIG";
+            return Failure::usage(anyhow::anyhow!("{}{cure}", causes(&error)));
+        }
+        Failure::usage(error)
     }
 }
 
@@ -136,7 +149,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("cc-ci: {:#}", failure.error);
+            eprintln!("cc-ci: {}", causes(failure.error.as_ref()));
             ExitCode::from(failure.code)
         }
     }
@@ -166,9 +179,9 @@ fn dispatch(command: Command) -> Done {
     }
 }
 
-fn check_config(file: &std::path::Path, without_secrets: bool) -> Done {
+fn check_config(file: &Path, without_secrets: bool) -> Done {
     let load = if without_secrets { config::load_without_secrets } else { config::load };
     let config = load(file).map_err(Failure::usage)?;
-    println!("{}: good; apps live under *.{}, recipes on {}", file.display(), config.domain, config.forge.url);
+    crate::say!("{}: good; apps live under *.{}, recipes on {}", file.display(), config.domain, config.forge.url);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,8 @@
 //! `serve`, `runner` and `up`: what lives long. Each takes its listeners and its end from here, and hands them on.
 
 use std::future::Future;
+use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -130,7 +132,12 @@ fn lock(config: &Config, process: &'static str) -> Result<StateLock, Failure> {
 
 fn make_state_dir(config: &Config) -> Result<(), Failure> {
     let dir = &config.state_dir;
-    std::fs::create_dir_all(dir).with_context(|| format!("making the state directory {}", dir.display()))?;
+    // What is in there is for this program's users alone; a directory that the appliance made has its own mode.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(dir)
+        .with_context(|| format!("making the state directory {}", dir.display()))?;
     Ok(())
 }
 
@@ -288,7 +295,10 @@ fn start_log(format: LogFormat) -> Result<(), Failure> {
         (None, LogFormat::Json) => {
             registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init();
         }
-        (None, _) => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
+        (None, _) => {
+            let colours = std::io::stderr().is_terminal();
+            registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).init();
+        }
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) async fn reconcile(asked: Reconcile) -> Done {
         }
     };
     for line in done.map_err(Failure::infra)? {
-        println!("{line}");
+        crate::say!("{line}");
     }
     Ok(ExitCode::SUCCESS)
 }

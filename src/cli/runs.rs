@@ -120,16 +120,16 @@ async fn whole(store: &Store, id: RunId) -> Result<(Run, Vec<Stage>, Vec<Check>)
 }
 
 fn print(value: &impl serde::Serialize) -> Done {
-    println!("{}", serde_json::to_string_pretty(value).map_err(Failure::infra)?);
+    crate::say!("{}", serde_json::to_string_pretty(value).map_err(Failure::infra)?);
     Ok(ExitCode::SUCCESS)
 }
 
 fn list(page: &[Run]) {
     if page.is_empty() {
-        println!("no runs");
+        crate::say!("no runs");
         return;
     }
-    println!("{:>6}  {:24} {:>5}  {:8}  {:12} {:16}  reason", "run", "recipe", "PR", "head", "state", "queued");
+    crate::say!("{:>6}  {:24} {:>5}  {:8}  {:12} {:16}  reason", "run", "recipe", "PR", "head", "state", "queued");
     for run in page {
         let pr = run.pr.map_or(String::from("-"), |pr| format!("#{pr}"));
         let line = format!(
@@ -142,13 +142,13 @@ fn list(page: &[Run]) {
             run.queued_at.format("%Y-%m-%d %H:%M"),
             plain(run.reason.as_deref().or(run.waits_for.as_deref()).unwrap_or(""))
         );
-        println!("{}", cut(&line));
+        crate::say!("{}", cut(&line));
     }
 }
 
 fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
     let version = run.version.as_deref().unwrap_or("");
-    println!(
+    crate::say!(
         "run {} · {} {} at {} · asked by {}",
         run.id,
         plain(&run.recipe),
@@ -156,7 +156,7 @@ fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
         run.head.short(),
         plain(&run.asked_by)
     );
-    println!(
+    crate::say!(
         "{}{}",
         State::of(run).as_str(),
         run.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default()
@@ -167,7 +167,7 @@ fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
             _ => String::new(),
         };
         let reason = stage.reason.as_deref().map(plain).unwrap_or_default();
-        println!("  {:10} {:14} {took:>9}  {reason}", stage.name, stage.state);
+        crate::say!("  {:10} {:14} {took:>9}  {reason}", stage.name, stage.state);
     }
     for check in checks {
         let detail = match (&check.expected, &check.got) {
@@ -176,7 +176,7 @@ fn show(run: &Run, stages: &[Stage], checks: &[Check]) {
             (Some(expected), None) => plain(expected),
             (None, None) => String::new(),
         };
-        println!("  {:10} {:14} {} {detail}", check.stage, check.state, plain(&check.name));
+        crate::say!("  {:10} {:14} {} {detail}", check.stage, check.state, plain(&check.name));
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::runs::Place;
 use super::{Done, Failure};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::config::span;
 use crate::model::Scope;
 use crate::secrets::Secret;
@@ -72,7 +72,7 @@ pub(super) async fn token(command: Token) -> Done {
                 StoreError::Refused(why) => Failure::no(anyhow!(why)),
                 error => error.into(),
             })?;
-            println!("{}", token.expose());
+            crate::say!("{}", token.expose());
             eprintln!("cc-ci: it is shown this once; good until {until}");
             Ok(ExitCode::SUCCESS)
         }
@@ -85,16 +85,16 @@ pub(super) async fn token(command: Token) -> Done {
                     .map(|token| {
                         serde_json::json!({
                             "name": token.name, "scopes": token.scopes, "created_at": token.created_at.rfc3339(),
-                            "expires_at": token.expires_at.rfc3339(), "used_at": token.used_at.map(|at| at.rfc3339()),
-                            "revoked_at": token.revoked_at.map(|at| at.rfc3339()), "good": token.is_good(now),
+                            "expires_at": token.expires_at.rfc3339(), "used_at": token.used_at.map(Time::rfc3339),
+                            "revoked_at": token.revoked_at.map(Time::rfc3339), "good": token.is_good(now),
                         })
                     })
                     .collect();
-                println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::infra)?);
+                crate::say!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::infra)?);
                 return Ok(ExitCode::SUCCESS);
             }
             if all.is_empty() {
-                println!("no tokens; `cc-ci token new NAME --scope run` makes one");
+                crate::say!("no tokens; `cc-ci token new NAME --scope run` makes one");
             }
             for token in all {
                 let state = match token.revoked_at {
@@ -103,7 +103,7 @@ pub(super) async fn token(command: Token) -> Done {
                     None => format!("expired {}", token.expires_at.format("%Y-%m-%d")),
                 };
                 let used = token.used_at.map_or_else(|| "never used".into(), |at| at.format("used %Y-%m-%d %H:%M"));
-                println!("{:24} {:20} {state:18} {used}", token.name, words(&token.scopes));
+                crate::say!("{:24} {:20} {state:18} {used}", token.name, words(&token.scopes));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -122,7 +122,7 @@ pub(super) async fn token(command: Token) -> Done {
             if !revoked.await? {
                 return Err(Failure::no(anyhow!("no good token is named `{name}`; `cc-ci token list` shows them")));
             }
-            println!("the token {name} is good for nothing now");
+            crate::say!("the token {name} is good for nothing now");
             Ok(ExitCode::SUCCESS)
         }
     }

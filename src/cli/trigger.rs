@@ -46,13 +46,19 @@ pub(super) async fn trigger(asked: Trigger) -> Done {
         bells: vec![Bell::of(config.bell("serve")), Bell::of(config.bell("runner"))],
     };
     let origin = Origin::CommandLine;
-    let wish =
-        Wish { repository: name, pr, stage: asked.stage, from: asked.from, origin, asked_by: "the command line".into() };
+    let wish = Wish {
+        repository: name,
+        pr,
+        stage: asked.stage,
+        from: asked.from,
+        origin,
+        asked_by: "the command line".into(),
+    };
     let id = desk.trigger(wish).await.map_err(|why| match why {
         NotQueued::Unknown(_) | NotQueued::NotEnrolled(..) | NotQueued::NoPullRequest(..) => Failure::usage(why),
         NotQueued::Closed(..) => Failure::no(why),
         NotQueued::Forge(_) | NotQueued::Store(_) => Failure::infra(why),
     })?;
-    println!("run {id} is queued: {}/runs/{id}", config.web.address());
+    crate::say!("run {id} is queued: {}/runs/{id}", config.web.address());
     Ok(ExitCode::SUCCESS)
 }

@@ -112,13 +112,13 @@ pub async fn start(dir: &Path, config: &Config, shutdown: CancellationToken) -> 
     let served = tokio::spawn(forge::serve(listener, dir.join("forge"), shutdown));
     people(config).await?;
     for line in reconcile::swarm(config).await? {
-        println!("{line}");
+        crate::say!("{line}");
     }
     for line in reconcile::proxy(config).await? {
-        println!("{line}");
+        crate::say!("{line}");
     }
-    println!("forge      {}", config.forge.url);
-    println!("dashboard  {}", config.web.address());
+    crate::say!("forge      {}", config.forge.url);
+    crate::say!("dashboard  {}", config.web.address());
     Ok(World { _forge: served })
 }
 

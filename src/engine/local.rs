@@ -92,13 +92,15 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
         return Err(NotRun::Usage(format!("{} is no directory", path.display())));
     }
     // What is wrong with a recipe is for fetch and lint to say, as on a server.
-    let called = match recipe::open(&path) {
-        Ok(recipe) => recipe.name.to_string(),
-        Err(_) => path.file_name().map_or_else(|| "recipe".to_owned(), |name| name.to_string_lossy().into_owned()),
+    let (called, deploys) = match recipe::open(&path) {
+        Ok(recipe) => (recipe.name.to_string(), true),
+        Err(_) => {
+            (path.file_name().map_or_else(|| "recipe".to_owned(), |name| name.to_string_lossy().into_owned()), false)
+        }
     };
     let never = CancellationToken::new();
     let state = StateDir::make().map_err(|error| NotRun::Machine(format!("no place for the run's files: {error}")))?;
-    let config = Arc::new(configured(&args, &state.0).await?);
+    let config = Arc::new(configured(&args, &state.0, deploys).await?);
     let source = state.0.join("source");
     let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
 
@@ -149,7 +151,7 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let stop = Stop::default();
     let over = CancellationToken::new();
     let changes = if snapshot.dirty { " (working tree has changes)" } else { "" };
-    println!("{called} at {}{changes}", &started.head.short()[..7]);
+    crate::say!("{called} at {}{changes}", &started.head.short()[..7]);
     let progress = Progress::new(store.clone(), clock, id, std::io::stdout().is_terminal());
     let shown = tokio::spawn(progress.follow(over.clone()));
     let interrupted = tokio::spawn(ended_by_hand(ledger, id, stop.clone()));
@@ -202,14 +204,14 @@ async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Res
     match lines {
         Ok(Ok(lines)) if outcome != Outcome::Passed => lines.iter().for_each(|line| {
             if let Some(text) = text_of(line) {
-                println!("    {text}");
+                crate::say!("    {text}");
             }
         }),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => eprintln!("cc-ci: the log: {error}"),
         Err(error) => eprintln!("cc-ci: the log: {error}"),
     }
-    println!("{outcome} after {took:.1} s: {reason}");
+    crate::say!("{outcome} after {took:.1} s: {reason}");
     Ok(match outcome {
         Outcome::Passed => ExitCode::SUCCESS,
         Outcome::Infra | Outcome::Interrupted => ExitCode::from(3),
@@ -225,8 +227,9 @@ fn text_of(line: &str) -> Option<&str> {
     }
 }
 
-/// Domain, proxy and limits, from a file or from a development set-up that is made on the way.
-async fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
+/// Domain, proxy and limits, from a file or from a development set-up that is made on the way. No proxy is asked for, or put
+/// up, for what cannot be deployed.
+async fn configured(args: &Args, state: &Path, deploys: bool) -> Result<Config, NotRun> {
     let machine = |error: &dyn std::error::Error| NotRun::Machine(causes(error));
     let mut config = if let Some(file) = &args.config {
         config::load(file).map_err(|error| NotRun::Usage(causes(&error)))?
@@ -236,6 +239,10 @@ async fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
         })?;
         setup::prepare(&dir).map_err(|error| machine(&error))?
     };
+    if !deploys {
+        state.clone_into(&mut config.state_dir);
+        return Ok(config);
+    }
     match (proxy_answers(&config).await, &args.config) {
         (Ok(()), _) => {}
         (Err(why), Some(file)) => {
@@ -245,9 +252,14 @@ async fn configured(args: &Args, state: &Path) -> Result<Config, NotRun> {
             )));
         }
         (Err(_), None) => {
+            let file = args.dev.clone().or_else(usual_dev_dir).unwrap_or_default().join("config.yaml");
             let swarm = reconcile::swarm(&config).await.map_err(|error| machine(&error))?;
             let proxy = reconcile::proxy(&config).await.map_err(|error| machine(&error))?;
-            swarm.iter().chain(&proxy).for_each(|line| println!("{line}"));
+            swarm.iter().chain(&proxy).for_each(|line| crate::say!("{line}"));
+            let file = file.display();
+            crate::say!(
+                "proxy: stays for the next run; `cc-ci reconcile proxy --remove --config {file}` takes it away"
+            );
         }
     }
     state.clone_into(&mut config.state_dir);

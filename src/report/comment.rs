@@ -299,6 +299,13 @@ fn failing(card: &Card, state: CheckState) -> String {
     let mut list = String::new();
     for check in wrong.iter().take(CHECKS) {
         let _ = write!(list, "\n- {}", text(&short(&check.name, 100)));
+        if check.state == CheckState::Warning {
+            // A warning says what it saw, and what to do about it.
+            let said = [&check.got, &check.expected].into_iter().flatten();
+            let said: Vec<String> = said.map(|words| text(&short(words, 160))).collect();
+            let _ = write!(list, ": {}", said.join("; "));
+            continue;
+        }
         if let Some(expected) = &check.expected {
             let _ = write!(list, ": expected {}", code(&short(expected, 160)));
         }

@@ -30,7 +30,6 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// In order, never changed once released; the position is the schema's version.
-const MIGRATIONS: &[&str] =
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_start.sql"),
     include_str!("../../migrations/0002_plan.sql"),

@@ -144,7 +144,7 @@ pub(super) fn view(overview: &Overview) -> Markup {
         }
         @if overview.enrolled + overview.only_seen > 0 {
             p.soft.foot {
-                a href="/repositories" { (words::count(overview.enrolled, "repository", "repositories")) " tested" }
+                a href="/repositories" { (words::count(overview.enrolled, "repository", "repositories")) " enrolled" }
                 @if overview.only_seen > 0 { ", " (overview.only_seen) " seen but not enrolled" }
                 "."
             }

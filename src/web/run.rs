@@ -267,6 +267,11 @@ fn is_first_failure(page: &Page, check: &Check) -> bool {
 }
 
 fn expected_and_got(check: &Check) -> Markup {
+    if check.state == CheckState::Warning {
+        return html! {
+            @if let Some(saw) = &check.got { p.soft { (Said(saw)) @if let Some(cure) = &check.expected { "; " (Said(cure)) } } }
+        };
+    }
     html! {
         @if check.expected.is_some() || check.got.is_some() {
             dl.compare {

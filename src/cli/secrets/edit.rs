@@ -21,13 +21,13 @@ pub(super) fn edit(file: &File) -> Done {
         run_editor(&path)?;
         let after = Zeroizing::new(std::fs::read_to_string(&path).context("reading back what was edited")?);
         if *after == *before {
-            println!("{}: nothing was changed", file.file.display());
+            crate::say!("{}: nothing was changed", file.file.display());
             return Ok(ExitCode::SUCCESS);
         }
         match opened.with_text(&after, Clock::system().now()) {
             Ok(text) => {
                 file.put(&opened, &text)?;
-                println!("{}: sealed", file.file.display());
+                crate::say!("{}: sealed", file.file.display());
                 return Ok(ExitCode::SUCCESS);
             }
             Err(error) if std::io::stdin().is_terminal() => {

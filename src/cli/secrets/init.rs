@@ -74,12 +74,12 @@ pub(super) fn init(asked: &Init) -> Done {
     let creation = Rules::read(&rules)?.of(&file)?;
     let text = Open::create(&file.display().to_string(), &clear, &creation, Clock::system().now())?;
     replace(&file, None, &text)?;
-    println!("{}: sealed for the host ({host}) and the recovery key ({recovery})", file.display());
+    crate::say!("{}: sealed for the host ({host}) and the recovery key ({recovery})", file.display());
     if let Some(path) = &asked.recovery_file {
-        println!("{}: the recovery key; keep it off the machine and out of the repository", path.display());
+        crate::say!("{}: the recovery key; keep it off the machine and out of the repository", path.display());
     }
     for ((name, what), _) in NEEDED.into_iter().zip(given).filter(|(_, from)| from.is_none()) {
-        println!("{name} is empty yet ({what}): cc-ci secrets set {name} --file {}", file.display());
+        crate::say!("{name} is empty yet ({what}): cc-ci secrets set {name} --file {}", file.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -200,11 +200,11 @@ fn check(file: &File, needs: &[String], without_key: bool) -> Done {
     }
     if wrong.is_empty() {
         let mac = if without_key { "MAC and values not looked at" } else { "MAC and values are right" };
-        println!("{path}: good; {values} values for {recipients} recipients, {mac}");
+        crate::say!("{path}: good; {values} values for {recipients} recipients, {mac}");
         return Ok(ExitCode::SUCCESS);
     }
     for line in wrong {
-        println!("{line}");
+        crate::say!("{line}");
     }
     Ok(ExitCode::FAILURE)
 }
@@ -255,7 +255,7 @@ fn set(file: &File, name: &str) -> Done {
     }
     let text = opened.with_value(name, value, Clock::system().now())?;
     file.put(&opened, &text)?;
-    println!("{}: {name} is set", file.file.display());
+    crate::say!("{}: {name} is set", file.file.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -270,9 +270,9 @@ fn rotate(file: &File) -> Done {
     let differ = recipients_differ(&file.file, opened.locked());
     let text = opened.rotated(Clock::system().now())?;
     file.put(&opened, &text)?;
-    println!("{}: every value is sealed anew, under a new data key", file.file.display());
+    crate::say!("{}: every value is sealed anew, under a new data key", file.file.display());
     // Without `.sops.yaml` there is nothing to compare with, as for the sops program.
-    differ.unwrap_or_default().iter().for_each(|line| println!("{line}"));
+    differ.unwrap_or_default().iter().for_each(|line| crate::say!("{line}"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -281,18 +281,18 @@ fn updatekeys(file: &File) -> Done {
     let before = opened.locked().recipients();
     let after = Rules::find(&file.file)?.of(&file.file)?.recipients;
     if before == after {
-        println!("{}: is sealed for exactly these already", file.file.display());
+        crate::say!("{}: is sealed for exactly these already", file.file.display());
         return Ok(ExitCode::SUCCESS);
     }
     let text = opened.rewrapped(&after, Clock::system().now())?;
     file.put(&opened, &text)?;
-    after.iter().filter(|key| !before.contains(key)).for_each(|key| println!("added    {key}"));
+    after.iter().filter(|key| !before.contains(key)).for_each(|key| crate::say!("added    {key}"));
     let gone: Vec<&String> = before.iter().filter(|key| !after.contains(key)).collect();
     for key in &gone {
-        println!("removed  {key}");
+        crate::say!("removed  {key}");
     }
     if !gone.is_empty() {
-        println!(
+        crate::say!(
             "Whoever was removed may have kept the data key: run `cc-ci secrets rotate` now. Older commits stay open to them, so \
              change the secrets themselves as well."
         );
@@ -301,7 +301,7 @@ fn updatekeys(file: &File) -> Done {
 }
 
 fn keygen(output: &Path) -> Done {
-    println!("{}", write_identity(output, &Identity::generate())?);
+    crate::say!("{}", write_identity(output, &Identity::generate())?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -333,8 +333,8 @@ fn ssh_to_age(key: Option<&Path>, private: Option<&Path>) -> Done {
     if text.trim_start().starts_with("-----BEGIN") {
         let identity = Identity::parse(&name, &text)?.remove(0);
         match private {
-            Some(path) => println!("{}", write_identity(path, &identity)?),
-            None => println!("{}", identity.recipient()),
+            Some(path) => crate::say!("{}", write_identity(path, &identity)?),
+            None => crate::say!("{}", identity.recipient()),
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -351,7 +351,7 @@ fn ssh_to_age(key: Option<&Path>, private: Option<&Path>) -> Done {
         return Err(Failure::usage(anyhow!("{name} holds no ssh key of the kind ssh-ed25519")));
     }
     for recipient in found {
-        println!("{recipient}");
+        crate::say!("{recipient}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -128,7 +128,7 @@ pub fn main(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     let arguments = Arguments::parse_from(std::iter::once("cc-ci dev forge".into()).chain(arguments));
     let run = async {
         let listener = TcpListener::bind(arguments.listen).await?;
-        println!("http://{}", listener.local_addr()?);
+        crate::say!("http://{}", listener.local_addr()?);
         let shutdown = CancellationToken::new();
         let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let stop = shutdown.clone();

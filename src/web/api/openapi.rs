@@ -53,8 +53,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator, problem: &Va
     let guarded = operation.scope.map(|_| [401, 403, 429]);
     for status in refusals.chain(guarded.into_iter().flatten()) {
         let content = match (status, &operation.answer) {
-            (206, _) => json!({"text/plain": {"schema": {"type": "string"}}}),
-            (416, Answer::Text) => json!({"text/plain": {"schema": {"type": "string"}}}),
+            (206, _) | (416, Answer::Text) => json!({"text/plain": {"schema": {"type": "string"}}}),
             _ => json!({"application/problem+json": {"schema": problem}}),
         };
         answers.insert(status.to_string(), json!({"description": meaning(status), "content": content}));
