@@ -2,7 +2,7 @@
 //! given and a rotation is one command on any machine that has cc-ci.
 //!
 //! A file is [`Locked`] as it lies on the disk: names, recipients and comments' places are there for all to see. With an
-//! [`Identity`](keys::Identity) it becomes an [`Open`] one, which is every value opened and the MAC found right, or an error. What
+//! [`Identity`] it becomes an [`Open`] one, which is every value opened and the MAC found right, or an error. What
 //! changes something gives back a whole new text; [`replace`] puts it in place of the old one, unless somebody else was faster.
 //!
 //! The form is that of sops 3.13 with age recipients; the other kinds of keys stay in the file as they are.
