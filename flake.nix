@@ -44,6 +44,7 @@
         default = module ./nix/modules;
         server = module ./nix/modules/server.nix;
         runner = module ./nix/modules/runner.nix;
+        browser = module ./nix/modules/browser.nix;
         swarm = module ./nix/modules/swarm.nix;
         proxy = module ./nix/modules/proxy.nix;
         secrets = module ./nix/modules/secrets.nix;

@@ -130,6 +130,8 @@ pub struct Runner {
     pub docker: PathBuf,
     /// File with a token that may only read; the bot's own where there is none.
     pub git_token_file: Option<PathBuf>,
+    /// Logins to registries: the file that `docker login` writes, and called `config.json` as Docker wants it.
+    pub registry_login_file: Option<PathBuf>,
     /// When told to stop, how long the run under way may go on before it is torn down and tried again later.
     #[serde(with = "span")]
     pub grace: Duration,
@@ -143,6 +145,7 @@ impl Default for Runner {
             abra: None,
             docker: "/var/run/docker.sock".into(),
             git_token_file: None,
+            registry_login_file: None,
             grace: seconds(600),
             limits: Limits::default(),
         }
@@ -422,6 +425,11 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
     if config.proxy.http_port == config.proxy.address.port() {
         return Err(invalid(format!("`proxy.http_port` and `proxy.address` are both port {}", config.proxy.http_port)));
     }
+    if config.runner.registry_login_file.as_ref().is_some_and(|file| !file.ends_with("config.json")) {
+        return Err(invalid(
+            "`runner.registry_login_file` is not called `config.json`, the only name under which Docker's own programs read it".into(),
+        ));
+    }
     if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
         return Err(invalid(
             "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),
@@ -436,6 +444,7 @@ fn check_secrets(path: &Path, config: &Config) -> Result<(), ConfigError> {
         ("forge.token_file", Some(&config.forge.token_file)),
         ("forge.webhook.secret_file", webhook),
         ("runner.git_token_file", config.runner.git_token_file.as_ref()),
+        ("runner.registry_login_file", config.runner.registry_login_file.as_ref()),
         ("proxy.key_file", config.proxy.key_file.as_ref()),
     ];
     for (key, file) in secrets {

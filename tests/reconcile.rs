@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the docker and cc-ci programs are what is tried")]
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -214,6 +215,10 @@ async fn a_probe_tells_the_app_from_the_proxy_and_trusts_only_whom_it_should() {
     let cancel = CancellationToken::new();
     let app: AppDomain = format!("app.{}", host.domain).parse().unwrap();
     assert_eq!(prober.get(&app, "/").await, Seen::NoRoute);
+    let shown = prober.certificate(&app).await.unwrap();
+    assert!(shown.names.contains(&format!("*.{}", host.domain)), "{shown:?}");
+    let left = shown.not_after.since(cc_ci::clock::Clock::system().now());
+    assert!(left > Duration::from_secs(360 * 24 * 3600), "{shown:?}");
     // The authority is ours alone.
     let stranger = Prober::new(&host.proxy(false)).unwrap();
     assert!(matches!(stranger.get(&app, "/").await, Seen::Certificate(_)));
@@ -263,4 +268,65 @@ async fn a_probe_tells_the_app_from_the_proxy_and_trusts_only_whom_it_should() {
     let unreachable =
         prober.wait_for_answer(&app, "/", &patience(8), &cancel, &mut |line| said.push(line)).await.unwrap_err();
     assert!(matches!(unreachable, NoAnswer::Late { last: Seen::Gateway(502), .. }), "{unreachable} {said:?}");
+}
+
+/// An engine whose Swarm is in a state of our choice; it knows how to say so and nothing else.
+fn engine(dir: &std::path::Path, state: &'static str) -> PathBuf {
+    let socket = dir.join("docker.sock");
+    let _ = std::fs::remove_file(&socket);
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(connection.try_clone().unwrap());
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|length| length > 0) {
+                    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                    while line.trim() != "" {
+                        line.clear();
+                        reader.read_line(&mut line).unwrap();
+                    }
+                    line.clear();
+                    let body = match path.rsplit('/').next() {
+                        Some("version") => r#"{"ApiVersion":"1.47","MinAPIVersion":"1.24"}"#,
+                        _ => state,
+                    };
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    connection.write_all((head + body).as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    socket
+}
+
+#[test]
+fn a_swarm_that_is_not_ours_is_told_with_its_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |state| {
+        let socket = engine(dir.path(), state);
+        let config = dir.path().join("config.yaml");
+        let text = format!(
+            "domain: ci.test\nforge: {{url: 'http://127.0.0.1:1', organisation: recipes, token_file: /nowhere}}\nrunner: {{docker: {}}}\n",
+            socket.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cc-ci"));
+        let output =
+            command.args(["reconcile", "swarm", "--config"]).arg(&config).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let locked = told(r#"{"Swarm":{"LocalNodeState":"locked"}}"#);
+    assert!(locked.contains("is locked; unlock it with `docker swarm unlock`"), "{locked}");
+    let worker = told(r#"{"Swarm":{"LocalNodeState":"active","ControlAvailable":false}}"#);
+    assert!(worker.contains("a worker in a Swarm of others") && worker.contains("docker swarm leave"), "{worker}");
+    assert!(told(r#"{"Swarm":{"LocalNodeState":"pending"}}"#).contains("still joining a Swarm"));
+    let error = told(r#"{"Swarm":{"LocalNodeState":"error","Error":"certificate expired"}}"#);
+    assert!(error.contains("in error (certificate expired)"), "{error}");
+    let restore = told(r#"{"LiveRestoreEnabled":true,"Swarm":{"LocalNodeState":"inactive"}}"#);
+    assert!(restore.contains("live-restore") && restore.contains("set it to false"), "{restore}");
 }

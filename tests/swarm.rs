@@ -3,17 +3,22 @@
 #![expect(clippy::disallowed_methods, reason = "the docker program is the witness")]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use cc_ci::clock::{Clock, Time};
 use cc_ci::model::StackName;
 use cc_ci::swarm::converge::{self, Before, Converged, Failure, NotConverged, What};
 use cc_ci::swarm::exec::{Exec, ExecEnded};
 use cc_ci::swarm::leftovers::{self, Kind};
+use cc_ci::swarm::login::Logins;
 use cc_ci::swarm::sweep::{self, NotGone, Patience};
 use cc_ci::swarm::{Swarm, pull};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 const SOCKET: &str = "/var/run/docker.sock";
@@ -416,10 +421,121 @@ async fn a_pull_that_fails_says_of_which_image_and_why() {
     let Some(stack) = stack("pull").await else { return };
     assert!(stack.swarm.has_image("nginx:1.29.0").await.unwrap());
     let cancel = CancellationToken::new();
-    let pulled = stack.swarm.pull("127.0.0.1:1/nothing:0", None, Duration::from_secs(30), &cancel, &mut |_| {}).await;
+    let pulled = stack.swarm.pull("127.0.0.1:1/nothing:0", Duration::from_secs(30), &cancel, &mut |_| {}).await;
     let error = pulled.unwrap_err();
     assert!(matches!(error.why, pull::PullWhy::Unreachable(_)), "{error}");
     assert!(error.to_string().starts_with("the image 127.0.0.1:1/nothing:0 could not be pulled: "), "{error}");
+}
+
+/// A registry with one empty image, for whoever says this name and password.
+struct Registry {
+    address: std::net::SocketAddr,
+}
+
+impl Registry {
+    fn open(pair: &'static str) -> Registry {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                std::thread::spawn(move || Registry::answer(connection, pair));
+            }
+        });
+        Registry { address }
+    }
+
+    /// By digest: an image of one layer, which is a tar archive of nothing.
+    fn blobs() -> Vec<(String, String, Vec<u8>)> {
+        let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+        let layer = vec![0; 1024];
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            digest(&layer)
+        );
+        let part = |kind: &str, bytes: &[u8]| {
+            format!(
+                r#"{{"mediaType":"application/vnd.docker.{kind}","size":{},"digest":"{}"}}"#,
+                bytes.len(),
+                digest(bytes)
+            )
+        };
+        let kind = "application/vnd.docker.distribution.manifest.v2+json";
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{},"layers":[{}]}}"#,
+            part("container.image.v1+json", config.as_bytes()),
+            part("image.rootfs.diff.tar", &layer)
+        );
+        let plain = "application/octet-stream";
+        [(kind, manifest.into_bytes()), (plain, config.into_bytes()), (plain, layer)]
+            .map(|(kind, bytes)| (digest(&bytes), kind.to_owned(), bytes))
+            .into()
+    }
+
+    fn answer(mut connection: std::net::TcpStream, pair: &str) {
+        let mut reader = BufReader::new(connection.try_clone().unwrap());
+        loop {
+            let mut head = Vec::new();
+            loop {
+                let mut line = String::new();
+                match reader.read_line(&mut line) {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) if line.trim().is_empty() => break,
+                    Ok(_) => head.push(line.trim().to_owned()),
+                }
+            }
+            let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+            let wanted = format!("authorization: basic {}", BASE64_STANDARD.encode(pair)).to_lowercase();
+            let known = head.iter().any(|line| line.to_lowercase() == wanted);
+            let blobs = Registry::blobs();
+            let asked = blobs
+                .iter()
+                .enumerate()
+                .find(|(at, (digest, ..))| path.ends_with(digest) || (*at == 0 && path.contains("/manifests/")));
+            let (status, more, body) = match asked {
+                _ if !known => {
+                    ("401 Unauthorized", "WWW-Authenticate: Basic realm=\"test\"\r\n".to_owned(), Vec::new())
+                }
+                Some((_, (digest, kind, bytes))) => {
+                    ("200 OK", format!("Content-Type: {kind}\r\nDocker-Content-Digest: {digest}\r\n"), bytes.clone())
+                }
+                None => ("200 OK", String::new(), Vec::new()),
+            };
+            let head_only = head.first().is_some_and(|line| line.starts_with("HEAD"));
+            let answer = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\n\r\n", body.len());
+            let sent = connection.write_all(answer.as_bytes());
+            let sent = sent.and_then(|()| if head_only { Ok(()) } else { connection.write_all(&body) });
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_private_image_is_pulled_with_the_login_of_its_registry() {
+    let Some(stack) = stack("login").await else { return };
+    let registry = Registry::open("cc-ci:a password");
+    let image = format!("{}/private/app:1", registry.address);
+    let dir = tempfile::tempdir().unwrap();
+    let pull = async |logins: Option<&str>| {
+        let logins = logins.map_or_else(Logins::default, |pair| {
+            let file = dir.path().join("config.json");
+            let auth = BASE64_STANDARD.encode(pair);
+            std::fs::write(&file, format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, registry.address)).unwrap();
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            Logins::read(&file).unwrap()
+        });
+        let swarm = stack.swarm.clone().with_logins(logins);
+        swarm.pull(&image, Duration::from_secs(30), &CancellationToken::new(), &mut |_| {}).await
+    };
+    for refused in [None, Some("cc-ci:another")] {
+        let error = pull(refused).await.unwrap_err();
+        assert!(matches!(error.why, pull::PullWhy::NotThere(_)), "{error}");
+        assert!(!error.to_string().contains("another"), "{error}");
+    }
+    pull(Some("cc-ci:a password")).await.unwrap();
+    assert!(stack.swarm.has_image(&image).await.unwrap());
+    docker(&["image", "rm", &image]);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ let
     "forge.token_file" = "forge-token";
     "forge.webhook.secret_file" = "webhook-secret";
     "runner.git_token_file" = "git-token";
+    "runner.registry_login_file" = "registry-login";
     "proxy.certificate_file" = "certificate";
     "proxy.key_file" = "certificate-key";
   };
@@ -96,6 +97,11 @@ in
       forge-token = credential "the bot's token";
       git-token = credential "a token that may only read, for the runner; it gets the bot's own where there is none";
       webhook-secret = credential "the secret that the forge signs its webhooks with; without it there is no `/hook`";
+      registry-login = credential "logins to registries, as `docker login` writes them" // {
+        # Docker's own programs read it under no other name.
+        type = lib.types.nullOr (lib.types.strMatching "/.+/config[.]json");
+        example = "/run/agenix/cc-ci-registry/config.json";
+      };
       certificate = credential "the wildcard certificate in PEM, its chain after it";
       certificate-key = credential "the certificate's key in PEM";
     };

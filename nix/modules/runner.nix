@@ -12,6 +12,7 @@ let
   hardening = import ../lib/hardening.nix;
   span = import ../lib/span.nix lib;
   teardown = span (cfg.settings.runner.limits.teardown or "180s");
+  login = cfg.credentials.registry-login;
   token =
     if cfg.credentials.git-token != null then
       cfg.credentials.git-token
@@ -33,7 +34,10 @@ in
         (
           lib.recursiveUpdate cfg.settings {
             forge.token_file = "${credentials}/git-token";
-            runner.abra = lib.getExe cfg.abra;
+            runner = {
+              abra = lib.getExe cfg.abra;
+            }
+            // lib.optionalAttrs (login != null) { registry_login_file = "${credentials}/config.json"; };
           }
         );
     services.cc-ci.configurations.host.runner.abra = lib.getExe cfg.abra;
@@ -82,7 +86,11 @@ in
         UMask = "0007";
         # Goes with the process: what stands in it was said to this one.
         RuntimeDirectory = unit;
-        LoadCredential = [ "git-token:${toString token}" ];
+        # None of them is in the environment, and none reaches an app: Docker asks registries in its place.
+        LoadCredential = [
+          "git-token:${toString token}"
+        ]
+        ++ lib.optional (login != null) "config.json:${login}";
         ReadWritePaths = [
           cfg.stateDir
           # bubblewrap writes there to forbid user namespaces inside its own; the host's values are root's.

@@ -11,9 +11,15 @@ let
     ++ lib.optional (cfg.secrets.keys.git-token == null) "cc-ci-runner-renew.service";
     git-token = [ "cc-ci-runner-renew.service" ];
     webhook-secret = [ "cc-ci-server.service" ];
+    registry-login = [
+      "cc-ci-runner-renew.service"
+      "cc-ci-proxy.service"
+    ];
     certificate = [ "cc-ci-proxy.service" ];
     certificate-key = [ "cc-ci-proxy.service" ];
   };
+  # sops-nix puts a secret where its name says, and Docker's programs look for this one under no other.
+  secretOf = name: "cc-ci/${if name == "registry-login" then "registry/config.json" else name}";
   key =
     default: what:
     lib.mkOption {
@@ -38,6 +44,7 @@ in
         forge-token = key "forge/token" "the bot's token";
         git-token = key null "a token for the runner that may only read";
         webhook-secret = key null "the secret that the forge signs its webhooks with";
+        registry-login = key null "logins to registries, as `docker login` writes them";
         certificate = key "wildcard/certificate" "the wildcard certificate";
         certificate-key = key "wildcard/key" "the certificate's key";
       };
@@ -76,7 +83,7 @@ in
       gnupg.sshKeyPaths = lib.mkDefault [ ];
       secrets = lib.mapAttrs' (
         name: key:
-        lib.nameValuePair "cc-ci/${name}" {
+        lib.nameValuePair (secretOf name) {
           sopsFile = cfg.secretsFile;
           inherit key;
           restartUnits = unitsOf.${name};
@@ -85,7 +92,7 @@ in
     };
 
     services.cc-ci.credentials = lib.mapAttrs (
-      name: _: lib.mkDefault config.sops.secrets."cc-ci/${name}".path
+      name: _: lib.mkDefault config.sops.secrets.${secretOf name}.path
     ) keys;
   };
 }

@@ -18,6 +18,17 @@ in
       // lib.optionalAttrs hasHook { webhook.secret_file = "${credentials}/webhook-secret"; };
     };
 
+    # systemd holds the socket, so that whoever asks while the server is restarted waits, and is not refused.
+    systemd.sockets.${unit} = {
+      description = "cc-ci: where the pages are asked for";
+      wantedBy = [ "sockets.target" ];
+      socketConfig = {
+        ListenStream = cfg.settings.web.listen or "127.0.0.1:8080";
+        # An answer that is on its way is on its way at once.
+        NoDelay = true;
+      };
+    };
+
     systemd.services.${unit} = {
       description = "cc-ci: intake, reports and pages";
       wantedBy = [ "multi-user.target" ];

@@ -46,7 +46,7 @@ def expected(unit, kind):
         head["Description"] = [unit["description"]]
     if unit.get("restartIfChanged") is False:
         head["X-RestartIfChanged"] = ["false"]
-    own = {"service": "serviceConfig", "timer": "timerConfig"}[kind]
+    own = {"service": "serviceConfig", "timer": "timerConfig", "socket": "socketConfig"}[kind]
     body = {key: lines(value) for key, value in unit[own].items()}
     install = {"WantedBy": [" ".join(unit["wantedBy"])]} if unit["wantedBy"] else {}
     return {"Unit": head, kind.capitalize(): body, "Install": install}
@@ -93,6 +93,7 @@ def main(evaluated, directory, cc_ci):
     wrong = []
     units = {f"{name}.service": unit for name, unit in data["services"].items()}
     units |= {f"{name}.timer": unit for name, unit in data["timers"].items()}
+    units |= {f"{name}.socket": unit for name, unit in data["sockets"].items()}
     if units.keys() != data["units"].keys():
         wrong.append(f"rendered are {sorted(data['units'])}, configured {sorted(units)}")
     for name, unit in units.items():

@@ -31,8 +31,11 @@ let
   failed = map (a: a.message) (lib.filter (a: !a.assertion) whole.assertions);
   inherit (whole.services) cc-ci;
   shown = {
-    inherit (whole.systemd) services timers;
-    units = render.services whole.systemd.services // render.timers whole.systemd.timers;
+    inherit (whole.systemd) services timers sockets;
+    units =
+      render.services whole.systemd.services
+      // render.timers whole.systemd.timers
+      // render.sockets whole.systemd.sockets;
     scripts = render.scripts whole.systemd.services // {
       check-config = (cc-ci.configFiles.host or { script = "true"; }).script;
     };

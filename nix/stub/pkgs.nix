@@ -21,6 +21,8 @@ let
       "busybox"
       "cacert"
       "cc-ci"
+      "chromedriver"
+      "chromium"
       "coreutils"
       "curl"
       "docker"

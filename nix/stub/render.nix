@@ -80,6 +80,16 @@ in
       ]
     )
   );
+  sockets = lib.mapAttrs' (
+    name: unit:
+    lib.nameValuePair "${name}.socket" (
+      concatStringsSep "\n" [
+        (section "Unit" (unitSection unit))
+        (section "Socket" unit.socketConfig)
+        (section "Install" (install unit))
+      ]
+    )
+  );
   scripts = lib.concatMapAttrs (
     name: unit:
     lib.mapAttrs' (moment: script: lib.nameValuePair "${name}-${moment}" script.script) (made name unit)

@@ -118,6 +118,7 @@ in
       preStop = option types.lines "";
       restartIfChanged = option types.bool true;
     };
+    systemd.sockets = units { socketConfig = option section { }; };
     systemd.timers = units { timerConfig = option section { }; };
     systemd.tmpfiles.settings = option (types.attrsOf (
       types.attrsOf (

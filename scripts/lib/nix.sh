@@ -212,7 +212,7 @@ nix_check_systemd() {
   local dir failed=0 said
   for dir in "$nix_work"/units/*/; do
     compgen -G "$dir/cc-ci-*" >/dev/null || continue
-    said=$(SYSTEMD_UNIT_PATH=$dir: systemd-analyze verify "$dir"/cc-ci-*.service "$dir"/cc-ci-*.timer 2>&1) || failed=1
+    said=$(SYSTEMD_UNIT_PATH=$dir: systemd-analyze verify "$dir"/cc-ci-*.{service,timer,socket} 2>&1) || failed=1
     [[ -z $said ]] || { echo "$said"; failed=1; }
   done
   return "$failed"

@@ -99,10 +99,12 @@ units_boot() {
   [[ $docker_group == 0 ]] || sed -i 's/^docker-here/docker/' "$root/etc/group"
   : >"$root/etc/machine-id"
   ln -s /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
-  cp "$units_dir"/units/*.{service,timer} "$root/etc/systemd/system"
+  cp "$units_dir"/units/*.{service,timer,socket} "$root/etc/systemd/system"
   for unit in server runner swarm proxy runner-renew; do
     ln -s "/etc/systemd/system/cc-ci-$unit.service" "$root/etc/systemd/system/multi-user.target.wants/"
   done
+  mkdir "$root/etc/systemd/system/sockets.target.wants"
+  ln -s /etc/systemd/system/cc-ci-server.socket "$root/etc/systemd/system/sockets.target.wants/"
   for unit in resolved networkd timesyncd logind udevd; do ln -s /dev/null "$root/etc/systemd/system/systemd-$unit.service"; done
   tar -C "$root" -c . | docker import - "$units_name" >/dev/null
   chmod go+rx "$units_dir" "$units_dir"/{world,units}
@@ -149,8 +151,28 @@ ask() {
 passes() { forge GET "wait?for=status&repo=recipes/page&sha=$units_head&state=success&timeout_ms=120000" >/dev/null; }
 holds() { echo "ok units $1"; }
 
+# The server is restarted under the eyes of a client; sets how long that had to wait at most, from sending to the answer's end.
+units_gap() {
+  units_gap_ms=$(python3 - "$units_dir/units/server.yaml" "$units_name" <<'PYTHON'
+import json, subprocess, sys, time, urllib.request
+
+address = json.load(open(sys.argv[1]))["web"]["listen"]
+restart, longest, until = None, 0, time.monotonic() + 3
+while time.monotonic() < until:
+    if restart is None and time.monotonic() > until - 2.5:
+        restart = subprocess.Popen(["docker", "exec", sys.argv[2], "systemctl", "restart", "cc-ci-server"])
+    asked = time.monotonic()
+    urllib.request.urlopen(f"http://{address}/", timeout=5).read()
+    longest = max(longest, time.monotonic() - asked)
+if restart.wait() != 0:
+    sys.exit("the restart failed")
+print(round(longest * 1000))
+PYTHON
+  ) || die 'a client was refused while the server restarted'
+}
+
 units_try() {
-  local server runner path
+  local server runner path stack
   server=$(process server) runner=$(process runner)
   as_server() { inside nsenter --target "$server" --mount --setgid 801 --setuid 801 -- "$@"; }
   for path in /run/docker.sock /world/key.pem /run/credentials/cc-ci-runner.service/git-token; do
@@ -175,8 +197,17 @@ units_try() {
   inside timeout 60 bash -c "until [[ \$(systemctl show -P MainPID cc-ci-runner) != @(0|$runner) ]]; do sleep 0.1; done"
   holds 'a changed runner waits for the run, and starts anew after it'
 
+  units_gap
+  holds "a client that asks all the time is never refused while the server restarts, and waits at most ${units_gap_ms} ms"
+
   inside systemctl start cc-ci-proxy-heal
   inside journalctl -u cc-ci-proxy-heal -o cat | grep -q 'is as it should be' || die 'healing did something to a proxy that was well'
+  stack=$(docker stack ls --format '{{.Name}}' | grep "^proxy_$(jq -r .domain "$units_dir/world.json" | tr . _)") || die 'there is no proxy'
+  docker stack rm "$stack" >/dev/null
+  inside systemctl start cc-ci-proxy-heal
+  [[ $(docker stack services "$stack" --format '{{.Replicas}}') == 1/1 ]] || die 'the proxy that somebody removed is not back'
+  holds 'a proxy that somebody removed is back after the next tick of the timer'
+
   inside timeout 60 systemctl stop cc-ci-runner
   [[ $(inside systemctl show -P Result cc-ci-runner) == success ]] || die 'the runner did not stop in good order'
   holds 'healing finds nothing to do, and the runner stops'

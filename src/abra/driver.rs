@@ -28,6 +28,8 @@ pub struct Abra {
     /// `abra`, where the program is cc-ci itself.
     leading: Option<&'static str>,
     docker: PathBuf,
+    /// Where Docker's logins are, if anywhere.
+    logins: Option<PathBuf>,
     pub version: String,
     can: Can,
 }
@@ -139,8 +141,14 @@ impl Abra {
             Some(program) => (program, None),
             None => (own.to_owned(), Some("abra")),
         };
-        let mut abra =
-            Abra { program, leading, docker: docker.to_owned(), version: String::new(), can: Can::default() };
+        let mut abra = Abra {
+            program,
+            leading,
+            docker: docker.to_owned(),
+            logins: None,
+            version: String::new(),
+            can: Can::default(),
+        };
         let dir = std::env::temp_dir();
         let home = Home { abra_dir: dir.join("cc-ci-abra-probe"), home: dir };
         let said = answers::plain(&abra.ask(&home, &["--version"], cancel).await?);
@@ -148,6 +156,11 @@ impl Abra {
         version.clone_into(&mut abra.version);
         abra.can = abra.probe(&home, cancel).await?;
         Ok(abra)
+    }
+
+    /// Has it deploy with the logins of a `config.json`.
+    pub fn with_logins(self, file: Option<&Path>) -> Abra {
+        Abra { logins: file.and_then(Path::parent).map(Path::to_owned), ..self }
     }
 
     /// For people: the program and, where it is cc-ci itself, that it is.
@@ -217,7 +230,10 @@ impl Abra {
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
         let mut docker = OsString::from("unix://");
         docker.push(&self.docker);
-        let command = Command::new(&self.program).args(self.leading).args(words);
+        let mut command = Command::new(&self.program).args(self.leading).args(words);
+        if let Some(logins) = &self.logins {
+            command = command.env("DOCKER_CONFIG", logins);
+        }
         command
             .env("PATH", path)
             .env("HOME", &home.home)

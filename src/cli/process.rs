@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use listenfd::ListenFd;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -146,7 +147,20 @@ fn open(config: &Config) -> Result<Store, Failure> {
     Ok(Store::open(&config.database())?)
 }
 
+/// systemd's socket, where it holds one for us: connections wait in it while we are restarted, and none is refused.
+fn handed_down() -> Result<Option<TcpListener>, Failure> {
+    let listener = ListenFd::from_env().take_tcp_listener(0).context("the socket that systemd handed down")?;
+    let listener = listener.map(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    Ok(listener.transpose().context("listening on the socket that systemd handed down")?)
+}
+
 async fn listen(config: &Config) -> Result<TcpListener, Failure> {
+    if let Some(listener) = handed_down()? {
+        return Ok(listener);
+    }
     let address = config.web.listen;
     let bound = TcpListener::bind(address).await;
     Ok(bound.with_context(|| format!("listening on {address} (`web.listen`); is another program there?"))?)

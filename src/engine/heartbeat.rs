@@ -1,5 +1,6 @@
 //! The runner's sign of life, with what it sees of the host: the server has no other eyes on Docker.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,12 @@ pub struct Said {
     /// Why there are no facts of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Until when the certificate holds that the proxy shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_until: Option<Time>,
+    /// What only the operator can mend, by what it is about; the pages show it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub alarms: BTreeMap<String, String>,
 }
 
 /// Beats until its token is cancelled.

@@ -5,6 +5,7 @@
 //! follow what is written in [`run`].
 
 pub mod execute;
+mod expiry;
 pub mod heartbeat;
 pub mod ledger;
 pub mod local;
@@ -34,6 +35,7 @@ use crate::secrets::redact::Redactor;
 use crate::secrets::{self, SecretFileError};
 use crate::store::{Store, StoreError, repositories};
 use crate::swarm::Swarm;
+use crate::swarm::login::{BadLogins, Logins};
 
 /// Between two tries at a Docker that does not answer.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -51,6 +53,8 @@ pub enum RunnerFault {
     Store(#[from] StoreError),
     #[error(transparent)]
     Token(#[from] SecretFileError),
+    #[error("`runner.registry_login_file`: {0}")]
+    Logins(#[from] BadLogins),
     #[error("the door for the other process cannot be opened at {path}: {source}")]
     Door { path: String, source: std::io::Error },
 }
@@ -69,6 +73,13 @@ pub async fn runner(
     let redactor = Redactor::new();
     let token_file = config.runner.git_token_file.as_ref().unwrap_or(&config.forge.token_file);
     redactor.register("forge token", &secrets::read_file(token_file)?);
+    let logins = match &config.runner.registry_login_file {
+        Some(file) => Logins::read(file)?,
+        None => Logins::default(),
+    };
+    for (name, password) in logins.passwords() {
+        redactor.register(&name, password);
+    }
     let door_path = config.bell("runner");
     let door =
         Door::open(&door_path).map_err(|source| RunnerFault::Door { path: door_path.display().to_string(), source })?;
@@ -79,7 +90,7 @@ pub async fn runner(
     let found =
         Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain).await;
     let abra = match found {
-        Ok(abra) => abra,
+        Ok(abra) => abra.with_logins(config.runner.registry_login_file.as_deref()),
         Err(_) if shutdown.drain.is_cancelled() => return Ok(()),
         Err(unfit) => return Err(unfit.into()),
     };
@@ -91,7 +102,7 @@ pub async fn runner(
         config,
         ledger: ledger.clone(),
         clock: clock.clone(),
-        swarm,
+        swarm: swarm.with_logins(logins),
         abra: Arc::new(abra),
         redactor,
         instance,
@@ -105,6 +116,8 @@ pub async fn runner(
         tracing::info!(closed, "ready for runs");
         heart.say(|said| said.state = "ready".into());
         let leftovers = tokio::spawn(leftovers(engine.clone(), over.clone()));
+        let expiry = expiry::watch(Arc::clone(&engine.config), heart.clone(), clock.clone(), over.clone());
+        let expiry = tokio::spawn(expiry);
         let runner = &engine.config.runner;
         let scheduler = Scheduler::new(ledger, clock, engine.clone(), runner.parallel, runner.grace);
         let drained = shutdown.drain.clone();
@@ -116,6 +129,7 @@ pub async fn runner(
         scheduler.serve(Some(&door), shutdown).await;
         over.cancel();
         let _ = leftovers.await;
+        let _ = expiry.await;
     }
     over.cancel();
     let _ = beating.await;

@@ -177,10 +177,7 @@ impl Prober {
         };
         let content_type = word(response.headers(), CONTENT_TYPE);
         let location = word(response.headers(), LOCATION);
-        let certificate = response
-            .extensions()
-            .get::<reqwest::tls::TlsInfo>()
-            .and_then(|info| info.peer_certificate().and_then(certificate_of));
+        let certificate = shown(&response);
         let body = match start_of(response).await {
             Ok(body) => body,
             Err(error) => return unseen(&error),
@@ -199,6 +196,14 @@ impl Prober {
             took_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
             redirects: Vec::new(),
         }))
+    }
+
+    /// The certificate that is shown for a name, whatever is behind it; otherwise why none was seen.
+    pub async fn certificate(&self, domain: &AppDomain) -> Result<Certificate, Seen> {
+        let url = format!("https://{domain}:{}/", self.address.port());
+        let response = self.client.head(&url).header(HOST, domain.as_str()).send().await;
+        let response = response.map_err(|error| unseen(&error))?;
+        shown(&response).ok_or_else(|| Seen::Nothing("a certificate that cannot be read".into()))
     }
 
     /// Asks, and follows redirects that stay in the app.
@@ -303,6 +308,10 @@ fn unseen(error: &reqwest::Error) -> Seen {
         None if error.is_timeout() && !error.is_connect() => Seen::Slow,
         None => Seen::Nothing(why),
     }
+}
+
+fn shown(response: &reqwest::Response) -> Option<Certificate> {
+    response.extensions().get::<reqwest::tls::TlsInfo>()?.peer_certificate().and_then(certificate_of)
 }
 
 fn certificate_of(der: &[u8]) -> Option<Certificate> {

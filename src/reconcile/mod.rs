@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::git::GitError;
 use crate::probe::tls::CaFileError;
 use crate::swarm::converge::NotConverged;
+use crate::swarm::login::{BadLogins, Logins};
 use crate::swarm::pull::PullError;
 use crate::swarm::sweep::NotGone;
 use crate::swarm::{Swarm, SwarmFault};
@@ -62,6 +63,8 @@ pub enum ReconcileError {
     TooLong(String),
     #[error("`proxy.domain` is {0}")]
     Domain(#[from] crate::model::NotA),
+    #[error("`runner.registry_login_file`: {0}")]
+    Logins(#[from] BadLogins),
     #[error(transparent)]
     Image(#[from] PullError),
     #[error(transparent)]
@@ -87,6 +90,15 @@ fn lines(failed: &NotConverged) -> String {
     let NotConverged::Failed(failure) = failed else { return String::new() };
     let from = failure.last_lines.len().saturating_sub(5);
     failure.last_lines[from..].iter().fold(String::new(), |lines, line| lines + "\n    " + line)
+}
+
+/// Docker, with the logins of the configuration for what is pulled.
+async fn docker(config: &Config) -> Result<Swarm, ReconcileError> {
+    let docker = Swarm::connect(&config.runner.docker).await?;
+    Ok(match &config.runner.registry_login_file {
+        Some(file) => docker.with_logins(Logins::read(file)?),
+        None => docker,
+    })
 }
 
 /// This machine is the manager of a Swarm, and the network between proxy and apps is there. Says what it found or did.

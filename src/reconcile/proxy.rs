@@ -159,7 +159,7 @@ pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileE
     let files = [certificate.clone(), key.clone()];
     let pair = blocking(host_dir(config), move || Ok(certificate::read(&certificate, &key, &domain, now))).await??;
     let wanted = Wanted::of(config, pair)?;
-    let docker = Swarm::connect(&config.runner.docker).await?;
+    let docker = super::docker(config).await?;
     let network = docker.networks().await?.into_iter().find(|network| network.name == config.proxy.network);
     let network = network.ok_or_else(|| ReconcileError::NoNetwork(config.proxy.network.clone()))?;
 
@@ -225,9 +225,10 @@ async fn deploy(config: &Config, docker: &Swarm, wanted: &Wanted, files: &[PathB
     let never = CancellationToken::new();
     let image = &config.proxy.image;
     if !docker.has_image(image).await? {
-        docker.pull(image, None, PULL, &never, &mut |line| tracing::info!(line, "pulling the proxy's image")).await?;
+        docker.pull(image, PULL, &never, &mut |line| tracing::info!(line, "pulling the proxy's image")).await?;
     }
     let abra = Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &never).await?;
+    let abra = abra.with_logins(config.runner.registry_login_file.as_deref());
     let home = Home::of(&host_dir(config));
     lay_out(config, &home, wanted).await?;
 

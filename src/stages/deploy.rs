@@ -212,7 +212,7 @@ async fn pull(job: &Job, cancel: &CancellationToken, stage: StageName, compose: 
                 return Ok(());
             }
             job.say(stage, &format!("pulling {image}"));
-            let pulled = job.swarm.pull(&image, None, within, cancel, &mut |line| job.say(stage, &line)).await;
+            let pulled = job.swarm.pull(&image, within, cancel, &mut |line| job.say(stage, &line)).await;
             pulled.map_err(|error| match error.why {
                 PullWhy::Cancelled => Trouble::Ended,
                 _ => Trouble::Infra(error.to_string()),

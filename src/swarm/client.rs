@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -12,6 +13,7 @@ use bollard::models;
 use bollard::query_parameters as query;
 use serde_json::Value;
 
+use super::login::Logins;
 use super::views::{Container, Info, Network, Object, Service, Task, Volume};
 use crate::model::StackName;
 
@@ -28,6 +30,8 @@ pub struct Swarm {
     raw: reqwest::Client,
     /// With the version agreed on.
     base: String,
+    /// For pulls.
+    pub(super) logins: Arc<Logins>,
 }
 
 /// Docker did not do what it was asked: the machine is at fault, never the recipe.
@@ -140,7 +144,12 @@ impl Swarm {
             .timeout(CALL)
             .build()
             .map_err(|error| SwarmFault { what: what(), why: Why::Unreachable(error.to_string()) })?;
-        Ok(Swarm { docker, raw, base })
+        Ok(Swarm { docker, raw, base, logins: Arc::default() })
+    }
+
+    /// Pulls with these logins from now on.
+    pub fn with_logins(self, logins: Logins) -> Swarm {
+        Swarm { logins: Arc::new(logins), ..self }
     }
 
     /// A list as Docker wrote it. bollard's own views of services and tasks lose their health checks (it looks for

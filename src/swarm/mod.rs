@@ -6,6 +6,7 @@ pub mod events;
 pub mod exec;
 pub mod host;
 pub mod leftovers;
+pub mod login;
 pub mod logs;
 pub mod pull;
 pub mod sweep;

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, HealthConfig};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::stream::StreamExt;
@@ -89,13 +88,13 @@ impl Swarm {
     pub async fn pull(
         &self,
         image: &str,
-        login: Option<DockerCredentials>,
         within: Duration,
         cancel: &CancellationToken,
         said: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), PullError> {
         let failed = |why| PullError { image: image.to_owned(), why };
-        let mut news = std::pin::pin!(self.docker.create_image(Some(options(image)), None, login));
+        let mut news =
+            std::pin::pin!(self.docker.create_image(Some(options(image)), None, self.logins.of_image(image)));
         let deadline = tokio::time::Instant::now() + within;
         let mut progress = Progress::default();
         loop {

@@ -58,7 +58,12 @@ fn service(value: &serde_json::Value) -> Service {
 
 /// Deploys a rendered file, unused services left as they are, digests asked for.
 pub(super) fn stack_deploy(stack: &str, rendered: &str) -> Done {
-    let args = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "always", stack];
+    let mut args = vec!["stack", "deploy", "--compose-file", "-", "--resolve-image", "always"];
+    // Nodes pull in the name of whoever deploys; where nobody is logged in there is nothing to hand on.
+    if std::env::var_os("DOCKER_CONFIG").is_some() {
+        args.push("--with-registry-auth");
+    }
+    args.push(stack);
     let output = docker(&args, Some(rendered.as_bytes()))?;
     output.done("failed to deploy the stack")?;
     Ok(())

@@ -6,6 +6,7 @@
   services.cc-ci = {
     stateDir = "/srv/cc-ci";
     openFirewall = false;
+    browser.enable = false;
     registryCache = {
       enable = true;
       port = 5001;
@@ -21,6 +22,7 @@
       recoveryKeyFile = "/root/recovery-key.txt";
       keys.git-token = "forge/token";
       keys.webhook-secret = "forge/token";
+      keys.registry-login = "forge/token";
     };
     settings = {
       forge = {
