@@ -14,6 +14,6 @@
     machine.succeed("curl -ks -o /dev/null https://127.0.0.1/")
     # And a second time there is nothing to do.
     machine.succeed("systemctl start cc-ci-proxy-heal.service")
-    machine.succeed("journalctl -u cc-ci-proxy-heal.service -n 3 | grep -q 'is as it should be'")
+    machine.succeed("journalctl -u cc-ci-proxy-heal.service -n 3 | grep -q 'runs as it should'")
   '';
 }

@@ -201,7 +201,7 @@ units_try() {
   holds "a client that asks all the time is never refused while the server restarts, and waits at most ${units_gap_ms} ms"
 
   inside systemctl start cc-ci-proxy-heal
-  inside journalctl -u cc-ci-proxy-heal -o cat | grep -q 'is as it should be' || die 'healing did something to a proxy that was well'
+  inside journalctl -u cc-ci-proxy-heal -o cat | grep -q 'runs as it should' || die 'healing did something to a proxy that was well'
   stack=$(docker stack ls --format '{{.Name}}' | grep "^proxy_$(jq -r .domain "$units_dir/world.json" | tr . _)") || die 'there is no proxy'
   docker stack rm "$stack" >/dev/null
   inside systemctl start cc-ci-proxy-heal

@@ -45,8 +45,15 @@ fn classify(message: &str) -> PullWhy {
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if says(&["toomanyrequests", "too many requests", "rate limit"]) {
         PullWhy::TooManyRequests
-    } else if says(&["manifest unknown", "not found", "no such image", "pull access denied", "unauthorized", "denied"])
-    {
+    } else if says(&[
+        "manifest unknown",
+        "not found",
+        "no such image",
+        "pull access denied",
+        "unauthorized",
+        "denied",
+        "no basic auth",
+    ]) {
         PullWhy::NotThere(message.trim().to_owned())
     } else if says(&["timeout", "no such host", "connection refused", "unreachable", "dial tcp", "eof", "tls", "x509"])
     {
