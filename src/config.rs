@@ -46,6 +46,8 @@ pub struct Forge {
     pub enrol: Enrol,
     #[serde(default)]
     pub poll: Poll,
+    #[serde(default)]
+    pub quota: Quota,
     /// Without it there is no `/hook`.
     #[serde(default)]
     pub webhook: Option<Webhook>,
@@ -86,6 +88,22 @@ pub struct Poll {
 impl Default for Poll {
     fn default() -> Poll {
         Poll { interval: seconds(30), overlap: seconds(120), sweep: seconds(300) }
+    }
+}
+
+/// How much may be asked for, so that nobody takes the appliance for himself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// Runs of one member that wait at a time.
+    pub member: u32,
+    /// Runs asked for on one pull request within an hour.
+    pub pull_request: u32,
+}
+
+impl Default for Quota {
+    fn default() -> Quota {
+        Quota { member: 20, pull_request: 12 }
     }
 }
 
@@ -135,6 +153,9 @@ pub struct Runner {
     /// When told to stop, how long the run under way may go on before it is torn down and tried again later.
     #[serde(with = "span")]
     pub grace: Duration,
+    /// Before a run that failed by no fault of the recipe is tried again; the second time twice as long, then no more.
+    #[serde(with = "span")]
+    pub retry_after: Duration,
     pub limits: Limits,
 }
 
@@ -147,6 +168,7 @@ impl Default for Runner {
             git_token_file: None,
             registry_login_file: None,
             grace: seconds(600),
+            retry_after: seconds(60),
             limits: Limits::default(),
         }
     }

@@ -125,12 +125,15 @@ impl Engine {
 
     /// Says what it came to.
     async fn finish(&self, id: RunId, verdict: Verdict) -> Result<String, StoreError> {
-        let now = self.clock.now();
-        let verdict = self
+        let (now, pause) = (self.clock.now(), self.config.runner.retry_after);
+        let (verdict, next) = self
             .ledger
-            .write("could not finish a run", move |tx| run::finish(tx, id, verdict, run::torn_down(tx, id)?, now))
+            .write("could not finish a run", move |tx| {
+                run::finish_or_retry(tx, id, verdict, run::torn_down(tx, id)?, pause, now)
+            })
             .await?;
-        tracing::info!(run = %id, outcome = %verdict.outcome, reason = verdict.reason, "run finished");
+        let next = next.map(|next| next.0);
+        tracing::info!(run = %id, outcome = %verdict.outcome, reason = verdict.reason, next, "run finished");
         Ok(format!("{}: {}", verdict.outcome, verdict.reason))
     }
 

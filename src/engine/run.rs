@@ -16,10 +16,10 @@ use crate::store::deployments::NewDeployment;
 use crate::store::outbox::{self, Report};
 use crate::store::runs::{NewRun, Run};
 use crate::store::stages::{Check, Stage};
-use crate::store::{StoreError, Transaction, apps, deployments, events, repositories, runs, stages};
+use crate::store::{StoreError, Transaction, apps, deployments, events, repositories, runs, stages, turns};
 use crate::swarm::sweep::NothingLeft;
 
-/// An interrupted run is tried this often in all.
+/// A run that was interrupted, or that failed by nobody's fault who wrote the recipe, is tried this often in all.
 pub const ATTEMPTS: i64 = 3;
 
 /// What a run comes to, before its teardown has its say.
@@ -246,6 +246,40 @@ pub fn finish(tx: &Transaction, id: RunId, verdict: Verdict, gone: TornDown, now
     Ok(verdict)
 }
 
+/// The run is over, as [`finish`] says it. Where the recipe was not at fault and nobody wanted it to end, the next attempt is
+/// queued beside it, to begin after a pause that doubles: at most [`ATTEMPTS`] in all, then the last one stands.
+pub fn finish_or_retry(
+    tx: &Transaction,
+    id: RunId,
+    verdict: Verdict,
+    gone: TornDown,
+    pause: Duration,
+    now: Time,
+) -> Result<(Verdict, Option<RunId>), StoreError> {
+    let run = running(tx, id)?;
+    let mut verdict = verdict;
+    let again = verdict.outcome == Outcome::Infra && run.cancel_at.is_none() && run.origin != Origin::Local;
+    if again && run.attempt >= ATTEMPTS {
+        verdict.reason = format!("{}, the last of {ATTEMPTS} attempts", verdict.reason);
+    }
+    let verdict = finish(tx, id, verdict, gone, now)?;
+    if !again || run.attempt >= ATTEMPTS {
+        return Ok((verdict, None));
+    }
+    let next = queue(tx, &next_attempt(&run), now)?;
+    let doublings = u32::try_from(run.attempt - 1).unwrap_or(0);
+    let until = now.plus(pause * 2_u32.pow(doublings));
+    turns::pause(tx, next, until)?;
+    let words = format!(
+        "Tried again from {}: attempt {} of {ATTEMPTS} failed, not by the recipe's fault ({})",
+        until.format("%H:%M:%S UTC"),
+        run.attempt,
+        verdict.reason
+    );
+    wait(tx, next, &words, now)?;
+    Ok((verdict, Some(next)))
+}
+
 /// A queued run that somebody took back: over before it began. [`ask_cancel`] does it at once; this is for rows that were only
 /// marked.
 pub fn withdraw(tx: &Transaction, id: RunId, now: Time) -> Result<(), StoreError> {
@@ -287,7 +321,9 @@ pub fn interrupt(
     }
     let verdict = with_leftovers(Verdict { outcome: Outcome::Interrupted, reason: why.to_owned() }, &gone.left);
     runs::finish(tx, id, verdict.outcome, &verdict.reason, now)?;
-    queue(tx, &next_attempt(&run), now).map(Some)
+    let next = queue(tx, &next_attempt(&run), now)?;
+    turns::resume_first(tx, next)?;
+    Ok(Some(next))
 }
 
 /// Somebody wants a run to end: what waits is over at once, what runs is told so by the runner, which tears it down. `by` is a
@@ -434,7 +470,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Asked, Origin, Pr, RepoId};
+    use crate::model::{Asked, Pr, RepoId};
     use crate::store::Store;
     use crate::store::tests::empty;
 
@@ -611,6 +647,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_not_the_recipes_fault_is_tried_again_after_a_pause_that_doubles() {
+        let (_dir, store) = house().await;
+        let mut id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
+        let minute = Duration::from_secs(60);
+        for (attempt, pause) in [(1, Some(minute)), (2, Some(minute * 2)), (3, None)] {
+            let (verdict, next) = does(&store, move |tx| {
+                start(tx, id, &plan(), NOW)?;
+                let verdict = Verdict { outcome: Outcome::Infra, reason: "the registry is silent".into() };
+                finish_or_retry(tx, id, verdict, torn_down(tx, id)?, minute, NOW)
+            })
+            .await
+            .unwrap();
+            assert_eq!((verdict.outcome, next.is_some()), (Outcome::Infra, pause.is_some()));
+            let Some((next, pause)) = next.zip(pause) else {
+                assert_eq!(verdict.reason, "the registry is silent, the last of 3 attempts");
+                return;
+            };
+            let run = store.read(move |db| runs::by_id(db, next)).await.unwrap().unwrap();
+            assert_eq!((run.attempt, run.retry_of), (attempt + 1, Some(id)));
+            assert_eq!(run.not_before, Some(NOW.plus(pause)));
+            let words = run.waits_for.unwrap();
+            assert!(words.contains(&format!("attempt {attempt} of 3")) && words.contains("silent"), "{words}");
+            does(&store, move |tx| turns::end_pauses(tx, NOW.plus(pause))).await.unwrap();
+            id = next;
+        }
+        panic!("the third attempt was not the last");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_wanted_to_end_is_not_tried_again() {
+        let (_dir, store) = house().await;
+        let id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
+        let (_, next) = does(&store, move |tx| {
+            start(tx, id, &plan(), NOW)?;
+            ask_cancel(tx, id, "member", NOW)?;
+            finish_or_retry(tx, id, verdict(Outcome::Infra), torn_down(tx, id)?, Duration::ZERO, NOW)
+        })
+        .await
+        .unwrap();
+        assert_eq!(next, None);
+    }
+
+    #[tokio::test]
     async fn an_interrupted_run_that_was_cancelled_is_not_tried_again() {
         let (_dir, store) = house().await;
         let id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
@@ -658,6 +737,7 @@ mod tests {
         Supersede,
         Withdraw,
         Finish(Outcome),
+        Retry(Outcome),
         Interrupt,
     }
 
@@ -675,7 +755,8 @@ mod tests {
             1 => Just(Step::Cancel),
             1 => Just(Step::Supersede),
             1 => Just(Step::Withdraw),
-            3 => outcome.prop_map(Step::Finish),
+            3 => outcome.clone().prop_map(Step::Finish),
+            2 => outcome.prop_map(Step::Retry),
             1 => Just(Step::Interrupt),
         ]
     }
@@ -705,6 +786,9 @@ mod tests {
             }
             Step::Withdraw => withdraw(tx, id, NOW),
             Step::Finish(outcome) => finish(tx, id, verdict(*outcome), torn_down(tx, id)?, NOW).map(drop),
+            Step::Retry(outcome) => {
+                finish_or_retry(tx, id, verdict(*outcome), torn_down(tx, id)?, Duration::ZERO, NOW).map(drop)
+            }
             Step::Interrupt => interrupt(tx, id, "the runner died", torn_down(tx, id)?, NOW).map(drop),
         }
     }

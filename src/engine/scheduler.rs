@@ -20,10 +20,10 @@ use crate::bell::Door;
 use crate::clock::Clock;
 use crate::model::{Asked, RunId};
 use crate::store::runs::Run;
-use crate::store::{StoreError, runs};
+use crate::store::{StoreError, runs, turns};
 
 /// Those further back hear of their turn when they come nearer; so a long queue costs no more than a short one.
-const TOLD: u32 = 50;
+const TOLD: usize = 50;
 
 /// Why a run that is under way has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,11 +162,20 @@ impl<W: Work> Scheduler<W> {
     /// One look at the queue: ends what nobody wants any more, starts what may start, tells the others why they wait.
     pub async fn look(&mut self) -> Result<(), StoreError> {
         self.take_back().await?;
+        self.end_pauses().await?;
         while self.under_way.len() < self.parallel {
             let Some(run) = self.start_next().await? else { break };
             self.hand_over(run);
         }
         self.tell_those_who_wait().await
+    }
+
+    async fn end_pauses(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if self.ledger.store.read(move |db| turns::a_pause_is_over(db, now)).await? {
+            self.ledger.write("could not end a pause", move |tx| turns::end_pauses(tx, now)).await?;
+        }
+        Ok(())
     }
 
     /// How many are under way.
@@ -191,14 +200,15 @@ impl<W: Work> Scheduler<W> {
 
     /// Looks and takes in one transaction, so that what was just taken back is not started.
     async fn start_next(&self) -> Result<Option<Run>, StoreError> {
-        if self.ledger.store.read(|db| runs::waiting(db, 1)).await?.is_empty() {
+        if self.ledger.store.read(|db| turns::waiting(db, 1)).await?.iter().all(|run| run.not_before.is_some()) {
             return Ok(None);
         }
         let now = self.clock.now();
         let work = self.work.clone();
         self.ledger
             .write("could not start a run", move |tx| {
-                let wanted = runs::waiting(tx, TOLD)?.into_iter().find(|run| run.cancel_at.is_none());
+                let may = |run: &Run| run.cancel_at.is_none() && run.not_before.is_none();
+                let wanted = turns::waiting(tx, TOLD)?.into_iter().find(may);
                 wanted.map(|next| run::start(tx, next.id, &work.plan(next.asked), now)).transpose()
             })
             .await
@@ -247,11 +257,12 @@ impl<W: Work> Scheduler<W> {
 
     async fn tell_those_who_wait(&self) -> Result<(), StoreError> {
         let (running, waiting) =
-            self.ledger.store.read(|db| Ok((runs::running(db)?, runs::waiting(db, TOLD)?))).await?;
+            self.ledger.store.read(|db| Ok((runs::running(db)?, turns::waiting(db, TOLD)?))).await?;
         let stale: Vec<(RunId, String)> = waiting
             .iter()
             .enumerate()
-            .filter(|(_, run)| run.cancel_at.is_none())
+            // What pauses has said why.
+            .filter(|(_, run)| run.cancel_at.is_none() && run.not_before.is_none())
             .filter_map(|(place, run)| Some((run, words(&running, &waiting, place)?)))
             .filter(|(run, words)| run.waits_for.as_ref() != Some(words))
             .map(|(run, words)| (run.id, words))

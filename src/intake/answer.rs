@@ -24,6 +24,10 @@ pub(super) enum Refusal {
     HeadMoved(Head),
     #[error("the forge's timeline does not show that {head} was there before the comment", head = .0.short())]
     HeadUnclear(Head),
+    #[error("{0} has {1} runs waiting, as many as one member may have")]
+    MemberQuota(String, u32),
+    #[error("{0} runs were asked for here within an hour, as many as may be")]
+    PullRequestQuota(u32),
 }
 
 impl Refusal {
@@ -56,6 +60,15 @@ impl Refusal {
                 "**Not tested:** the forge does not say for certain that {} was there when this was asked. {}",
                 code(head.short()),
                 again(head)
+            ),
+            Refusal::MemberQuota(author, most) => format!(
+                "**Not tested:** {} has {most} requests waiting already, as many as one member may have. Write `!testme` again \
+                 when some of them are done, or `!testme cancel` where one is not wanted any more.",
+                code(author)
+            ),
+            Refusal::PullRequestQuota(most) => format!(
+                "**Not tested:** {most} tests of this pull request were asked for within an hour, as many as may be. Write \
+                 `!testme` again later."
             ),
         })
     }
@@ -171,6 +184,8 @@ mod tests {
             Refusal::Closed,
             Refusal::HeadMoved(head.clone()),
             Refusal::HeadUnclear(head),
+            Refusal::MemberQuota("member".into(), 20),
+            Refusal::PullRequestQuota(12),
         ] {
             let reply = refusal.reply(&forge).unwrap();
             assert_eq!(Command::find(&reply), None, "{reply}");

@@ -4,12 +4,15 @@
 //! it are one transaction, so a crash leaves either all of it or a comment that is decided at the next start. A comment whose
 //! answer hangs on a forge that cannot say yet stays undecided and is looked at again.
 
+use std::time::Duration;
+
 use super::answer::{self, Refusal};
 use super::authorise::{self, Asked};
 use super::command::{Command, Test};
 use super::{Intake, Trouble};
 use crate::alarms::Alarm;
 use crate::clock::Time;
+use crate::config;
 use crate::engine::run;
 use crate::forge::{Forge, ForgeError, PullRequest, Push};
 use crate::model::{CommentId, Origin, Outcome, Pr, RunId, Verdict};
@@ -17,13 +20,19 @@ use crate::report;
 use crate::store::comments::{self, Seen};
 use crate::store::outbox::{self, Report};
 use crate::store::runs::{self, NewRun, Run};
-use crate::store::{StoreError, Transaction, repositories};
+use crate::store::{StoreError, Transaction, repositories, turns};
 
 /// So often an unclear answer of the forge is looked at again before the request is refused.
 const LOOKS: i64 = 5;
 
 /// Runs of a pull request that are looked at: more were never open at once, and an older green one is old.
 const RUNS: u32 = 50;
+
+/// Whoever stands further back in the queue is not told where.
+const PLACES: usize = 1000;
+
+/// Over which requests on one pull request are counted.
+const QUOTA_SPAN: Duration = Duration::from_secs(3600);
 
 /// Why a comment is not decided yet.
 #[derive(Debug)]
@@ -139,6 +148,7 @@ impl<F: Forge> Intake<F> {
         repository: repositories::Repository,
     ) -> Result<(), NotYet> {
         let (seen, address, now) = (seen.clone(), self.address.clone(), self.clock.now());
+        let rule = self.rule.clone();
         let queued = self
             .store
             .write("queues a run", move |tx| {
@@ -146,6 +156,13 @@ impl<F: Forge> Intake<F> {
                 if let Some((reason, reply)) = known_already(&recent, &test, &pull, &address) {
                     decide(tx, &seen, Verdict::Answered, &reason, None, now)?;
                     say(tx, &seen, pr, reply, now)?;
+                    return Ok(false);
+                }
+                if let Some(refusal) = over_quota(tx, &rule.quota, &recent, &seen.author, now)? {
+                    decide(tx, &seen, Verdict::Refused, &refusal.to_string(), None, now)?;
+                    if let Some(reply) = refusal.reply(&rule) {
+                        say(tx, &seen, pr, reply, now)?;
+                    }
                     return Ok(false);
                 }
                 outbox::push(tx, &Report::Reaction { comment: seen.id }, seen.repository, pr, now)?;
@@ -191,8 +208,8 @@ impl<F: Forge> Intake<F> {
         let (seen, address, now) = (seen.clone(), self.address.clone(), self.clock.now());
         self.store
             .write("answers a question", move |tx| {
-                let open = runs::open(tx)?;
-                let place = |id| open.iter().position(|run| run.id == id).map(|index| index + 1);
+                let places = turns::places(tx, PLACES)?;
+                let place = |id| places.iter().position(|run| *run == id).map(|index| index + 1);
                 let recent = runs::of_pr(tx, seen.repository, pr, 5)?;
                 decide(tx, &seen, Verdict::Answered, "told how it stands", None, now)?;
                 say(tx, &seen, pr, answer::status(&recent, place, &address), now)
@@ -273,6 +290,23 @@ fn known_already(recent: &[Run], test: &Test, pull: &PullRequest, address: &str)
     let run = recent.iter().filter(same).find(verdict)?;
     (run.outcome == Some(Outcome::Passed))
         .then(|| (format!("this head passed in run {}", run.id), answer::passed_already(run, address)))
+}
+
+/// Somebody asks for more than his share. What a newer request replaces does not count as waiting.
+fn over_quota(
+    tx: &Transaction,
+    quota: &config::Quota,
+    recent: &[Run],
+    author: &str,
+    now: Time,
+) -> Result<Option<Refusal>, StoreError> {
+    let asked = recent.iter().filter(|run| run.attempt == 1 && run.queued_at > now.minus(QUOTA_SPAN)).count();
+    if asked >= quota.pull_request as usize {
+        return Ok(Some(Refusal::PullRequestQuota(quota.pull_request)));
+    }
+    let replaced = recent.iter().filter(|run| run.outcome.is_none() && run.started_at.is_none()).count();
+    let waiting = turns::waiting_of(tx, author)? - i64::try_from(replaced).unwrap_or(0);
+    Ok((waiting >= i64::from(quota.member)).then(|| Refusal::MemberQuota(author.to_owned(), quota.member)))
 }
 
 /// A newer request on the same pull request: what waits gives way to it, what runs only if it tests another head.

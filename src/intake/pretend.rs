@@ -61,6 +61,7 @@ pub(crate) fn rule() -> config::Forge {
         allow: vec!["helper".parse().unwrap()],
         enrol: config::Enrol::default(),
         poll: config::Poll::default(),
+        quota: config::Quota::default(),
         webhook: None,
         status_context: "cc-ci/test".into(),
     }

@@ -70,6 +70,46 @@ async fn a_stranger_is_refused_and_told_once_who_may_ask() {
 }
 
 #[tokio::test]
+async fn nobody_has_more_waiting_than_his_share() {
+    let names = ["keycloak", "ghost", "cryptpad"];
+    let house = House::open(|forge| names.iter().for_each(|name| forge.pull_request(name, 'a'))).await;
+    let mut house = house.restart_with(|rule| rule.quota.member = 2);
+    house.poll().await;
+    house.pass_time(5);
+    let mut asked = Vec::new();
+    for name in names {
+        asked.push(house.forge.says(name, MEMBER, "!testme"));
+        house.settle().await;
+    }
+    assert_eq!(house.open_runs().await.len(), 2);
+    let reason = "member has 2 runs waiting, as many as one member may have".to_owned();
+    assert_eq!(house.decision(asked[2]).await, Some((Verdict::Refused, reason)));
+    assert!(house.replies("cryptpad")[0].contains("has 2 requests waiting already"));
+    // What takes the place of one that waits is no more than there was.
+    let again = house.forge.says("ghost", MEMBER, "!testme again");
+    house.settle().await;
+    assert_eq!(house.decision(again).await.unwrap().0, Verdict::Accepted);
+}
+
+#[tokio::test]
+async fn one_pull_request_is_not_tested_without_end() {
+    let mut house = keycloak().await.restart_with(|rule| rule.quota.pull_request = 2);
+    house.poll().await;
+    house.pass_time(5);
+    let mut verdicts = Vec::new();
+    for _ in 0..3 {
+        let asked = house.forge.says("keycloak", MEMBER, "!testme again");
+        house.settle().await;
+        verdicts.push(house.decision(asked).await.unwrap().0);
+    }
+    assert_eq!(verdicts, [Verdict::Accepted, Verdict::Accepted, Verdict::Refused]);
+    house.pass_time(3601);
+    let asked = house.forge.says("keycloak", MEMBER, "!testme again");
+    house.settle().await;
+    assert_eq!(house.decision(asked).await.unwrap().0, Verdict::Accepted);
+}
+
+#[tokio::test]
 async fn whom_the_operator_allows_may_ask() {
     let mut house = keycloak().await;
     house.forge.says("keycloak", "Helper", "!testme");

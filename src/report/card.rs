@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::PLACES;
 use crate::clock::Time;
 use crate::model::{Pr, RunId, StageName, StageState};
 use crate::store::runs::{self, Run};
 use crate::store::stages::{self, Check, Stage};
-use crate::store::{StoreError, repositories};
+use crate::store::{StoreError, repositories, turns};
 
 #[derive(Clone, Debug)]
 pub struct Card {
@@ -54,7 +55,7 @@ impl Card {
 
     pub fn of(db: &Connection, run: Run) -> Result<Card, StoreError> {
         let waits = run.outcome.is_none() && run.started_at.is_none();
-        let place = if waits { Place::of(db, run.id)? } else { None };
+        let place = if waits { Some(Place::of(db, run.id)?) } else { None };
         let stages = stages::of_run(db, run.id)?;
         let checks = stages::checks_of_run(db, run.id)?;
         let usually = if run.outcome.is_none() { runs::usual(db, &run.recipe)? } else { None };
@@ -75,19 +76,21 @@ impl Card {
 }
 
 impl Place {
-    fn of(db: &Connection, id: RunId) -> Result<Option<Place>, StoreError> {
-        let open = runs::open(db)?;
-        let Some(index) = open.iter().position(|run| run.id == id) else { return Ok(None) };
-        let behind = match index.checked_sub(1).and_then(|before| open.get(before)) {
+    fn of(db: &Connection, id: RunId) -> Result<Place, StoreError> {
+        let places = turns::places(db, PLACES + 1)?;
+        // Whoever stands further back is told so, and not how far.
+        let index = places.iter().position(|run| *run == id).unwrap_or(places.len());
+        let before = index.checked_sub(1).and_then(|before| places.get(before));
+        let behind = match before.map(|before| runs::by_id(db, *before)).transpose()?.flatten() {
             Some(run) => Some(Behind {
-                name: name(db, run)?,
+                name: name(db, &run)?,
                 pr: run.pr,
                 started_at: run.started_at,
                 usually: runs::usual(db, &run.recipe)?,
             }),
             None => None,
         };
-        Ok(Some(Place { number: index + 1, behind }))
+        Ok(Place { number: index + 1, behind })
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::VerdictAs;
 use crate::forge::Forge;
 use crate::model::{RunId, StageName};
 use crate::store::outbox::Report as Row;
-use crate::store::{Store, StoreError, Transaction, runs};
+use crate::store::{Store, StoreError, Transaction, runs, turns};
 
 pub use outbox::run;
 
@@ -52,8 +52,8 @@ pub const PLACES: usize = 10;
 
 /// The queue moved: what waits at its front says so. Whoever queues, starts or ends a run calls it in that transaction.
 pub fn refresh_waiting(tx: &Transaction, now: Time) -> Result<(), StoreError> {
-    let open = runs::open(tx)?;
-    for run in open.iter().take(PLACES + 1).filter(|run| run.started_at.is_none()) {
+    for id in turns::places(tx, PLACES + 1)? {
+        let Some(run) = runs::by_id(tx, id)?.filter(|run| run.started_at.is_none()) else { continue };
         if let (Some(repository), Some(pr)) = (run.repository, run.pr) {
             crate::store::outbox::push(tx, &Row::Comment { run: run.id }, repository, pr, now)?;
         }

@@ -538,6 +538,7 @@ mod texts {
                         cancel_at: None,
                         cancel_by: Some(who.clone()),
                         unredactable: Some(who),
+                        not_before: None,
                     },
                 }
             })

@@ -73,6 +73,7 @@ mod tests {
             cancel_by: None,
             waits_for: None,
             unredactable: None,
+            not_before: None,
         }
     }
 

@@ -18,6 +18,7 @@ pub mod repositories;
 pub mod runs;
 pub mod stages;
 pub mod tokens;
+pub mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_start.sql"),
     include_str!("../../migrations/0002_plan.sql"),
     include_str!("../../migrations/0003_api.sql"),
+    include_str!("../../migrations/0004_turns.sql"),
 ];
 
 /// Reads at a time; one page is one read.

@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
 use super::runs::Filter;
+use super::turns;
 use crate::clock::Time;
 use crate::model::{Outcome, Pr, RunId, StageName};
 
@@ -82,12 +83,10 @@ pub fn list(db: &Connection, filter: &Filter, before: Option<RunId>, count: u32)
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Walks `runs_waiting`: what is not over, first asked first; running ones too.
-pub(super) const OPEN: &str = listed!("where finished_at is null order by id limit ?1");
-
-pub fn open(db: &Connection, count: u32) -> Result<Vec<Listed>, StoreError> {
-    let mut statement = db.prepare_cached(OPEN)?;
-    let rows = statement.query_map([count], listed)?;
+/// What runs, then what waits, in the order of its turns.
+pub fn open(db: &Connection, count: usize) -> Result<Vec<Listed>, StoreError> {
+    let mut statement = db.prepare_cached(listed!("where id = ?1"))?;
+    let rows = turns::places(db, count)?.into_iter().map(|id| statement.query_row([id], listed));
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

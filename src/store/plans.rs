@@ -1,7 +1,7 @@
 //! Every list walks the index that has its order: no scan, no sort.
 
 use super::runs::{Filter, page_sql};
-use super::{comments, outbox, pages, runs, tests};
+use super::{comments, outbox, pages, runs, tests, turns};
 use crate::model::Outcome;
 
 async fn plan_of(sql: &'static str) -> String {
@@ -39,11 +39,12 @@ async fn lists_walk_their_index() {
         (pages::list_sql(&Filter { recipe: recipe(), outcome: Some(Outcome::Failed) }), "runs_by_recipe_outcome "),
         (pages::LATEST_OF_RECIPE, "runs_by_recipe "),
         (pages::RECIPES, "runs_by_recipe"),
-        (pages::OPEN, "runs_waiting"),
         (pages::OPEN_COUNT, "runs_waiting"),
         (runs::OPEN, "runs_waiting"),
-        (runs::RESUMING, "runs_waiting"),
-        (runs::WAITING, "runs_waiting"),
+        (turns::RESUMING, "runs_resuming"),
+        (turns::PAUSED, "runs_paused"),
+        (turns::RECIPES, "runs_in_turn"),
+        (turns::OF_RECIPE, "runs_in_turn"),
         (runs::RUNNING, "runs_waiting"),
         (runs::UNWANTED, "runs_waiting"),
         (runs::OF_PR, "runs_by_pr "),

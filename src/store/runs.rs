@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{StoreError, events};
+use super::{StoreError, events, turns};
 use crate::clock::Time;
 use crate::model::{Asked, CommentId, Head, Origin, Outcome, Pr, RepoId, RunId};
 use crate::plan::Plan;
@@ -68,6 +68,8 @@ pub struct Run {
     pub waits_for: Option<String>,
     /// Names of secrets too short to be masked, one a line.
     pub unredactable: Option<String>,
+    /// A pause before it is tried again.
+    pub not_before: Option<Time>,
 }
 
 impl Run {
@@ -119,6 +121,7 @@ fn read(row: &Row) -> rusqlite::Result<Run> {
         cancel_by: row.get("cancel_by")?,
         waits_for: row.get("waits_for")?,
         unredactable: row.get("unredactable")?,
+        not_before: time("not_before")?,
     })
 }
 
@@ -146,6 +149,9 @@ pub fn start(tx: &Transaction, id: RunId, now: Time) -> Result<(), StoreError> {
         )?
         .execute(params![id, now.0])?;
     moved(rows, id, "started")?;
+    let recipe: String =
+        tx.prepare_cached("select recipe from runs where id = ?1")?.query_row([id], |row| row.get(0))?;
+    turns::taken(tx, &recipe, now)?;
     events::push(tx, Some(id), "run", "started", now)
 }
 
@@ -270,32 +276,6 @@ pub fn open(db: &Connection) -> Result<Vec<Run>, StoreError> {
     let rows = statement.query_map([], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
-
-/// The queue in its order: what was interrupted goes on first, then first asked first. Walks `runs_waiting`.
-pub fn waiting(db: &Connection, count: u32) -> Result<Vec<Run>, StoreError> {
-    let mut runs = Vec::new();
-    for sql in [RESUMING, WAITING] {
-        let mut statement = db.prepare_cached(sql)?;
-        let rows = statement.query_map([count], read)?;
-        runs.append(&mut rows.collect::<Result<_, _>>()?);
-    }
-    runs.truncate(count as usize);
-    Ok(runs)
-}
-
-pub(super) const RESUMING: &str = "
-    select * from runs
-     where finished_at is null and started_at is null
-       and retry_of in (select id from runs where outcome = 'interrupted')
-     order by id
-     limit ?1";
-
-pub(super) const WAITING: &str = "
-    select * from runs
-     where finished_at is null and started_at is null
-       and (retry_of is null or retry_of not in (select id from runs where outcome = 'interrupted'))
-     order by id
-     limit ?1";
 
 /// Started and not over, oldest first. Walks `runs_waiting`.
 pub(super) const RUNNING: &str = "select * from runs where finished_at is null and started_at is not null order by id";

@@ -14,7 +14,7 @@ use crate::report::words::place as place_in;
 use crate::store::pages::{self, Listed};
 
 /// Runs listed; the rest is counted.
-const ROWS: u32 = 100;
+const ROWS: usize = 100;
 
 pub(super) struct Queue {
     pub now: Time,

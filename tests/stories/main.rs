@@ -14,6 +14,7 @@ mod passes;
 mod pushed_after;
 mod recording_abra;
 mod restart;
+mod retries;
 mod secret_in_output;
 mod two_requests;
 mod upgrades;

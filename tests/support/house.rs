@@ -144,7 +144,7 @@ impl House {
              state_dir: {state}\n\
              forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  {looks}\n\
              web: {{listen: '127.0.0.1:{web}'}}\n\
-             runner:\n  abra: {abra}\n\
+             runner:\n  abra: {abra}\n  retry_after: 1s\n\
              proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n",
             domain = self.number.domain(),
             state = self.path("state").display(),

@@ -136,6 +136,53 @@ async fn first_asked_is_first_served_and_the_others_hear_for_whom_they_wait() {
 }
 
 #[tokio::test]
+async fn recipes_take_turns() {
+    let mut house = House::with_room_for(1);
+    for _ in 0..4 {
+        house.asked_for("keycloak").await;
+    }
+    house.asked_for("ghost").await;
+    house.asked_for("ghost").await;
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        house.look().await;
+        let (running, _, let_go) = house.arrival().await;
+        order.push(format!("{} {}", running.recipe, running.id));
+        house.clock.advance(Duration::from_secs(1));
+        let_go.send(Outcome::Failed).unwrap();
+        house.scheduler.one_ended().await;
+    }
+    assert_eq!(order, ["keycloak 1", "ghost 5", "keycloak 2", "ghost 6", "keycloak 3", "keycloak 4"]);
+}
+
+#[tokio::test]
+async fn what_pauses_holds_nobody_up_and_begins_when_its_pause_is_over() {
+    let mut house = House::with_room_for(1);
+    let pausing = house.asked_for("keycloak").await;
+    let until = house.clock.now().plus(Duration::from_secs(30));
+    house
+        .store
+        .write("is being tested", move |tx| {
+            turns::pause(tx, pausing, until)?;
+            run::wait(tx, pausing, "Tried again later", until).map(drop)
+        })
+        .await
+        .unwrap();
+    let other = house.asked_for("ghost").await;
+    house.look().await;
+    let (running, _, let_go) = house.arrival().await;
+    assert_eq!(running.id, other);
+    assert_eq!(house.waits_for(pausing).await.as_deref(), Some("Tried again later"));
+    let_go.send(Outcome::Failed).unwrap();
+    house.scheduler.one_ended().await;
+    house.look().await;
+    assert!(house.arrivals.try_recv().is_err(), "it began in its pause");
+    house.clock.advance(Duration::from_secs(30));
+    house.look().await;
+    assert_eq!(house.arrival().await.0.id, pausing);
+}
+
+#[tokio::test]
 async fn as_many_run_as_are_allowed() {
     let mut house = House::with_room_for(2);
     for recipe in ["a", "b", "c"] {

@@ -17,7 +17,7 @@ use super::super::{Site, decisions, links, raw_log, runs as list};
 use super::{Answer, Operation, Parameter, Place, Refused, json};
 use crate::api;
 use crate::model::{Outcome, RunId};
-use crate::store::{StoreError, comments, heartbeats, pages, runs, stages};
+use crate::store::{StoreError, comments, heartbeats, pages, runs, stages, turns};
 
 type At = State<Arc<Site>>;
 type Answered = Result<Rendered, Refused>;
@@ -275,7 +275,7 @@ async fn show_queue(State(site): At, uri: Uri) -> Answered {
     query::<Nothing>(&uri)?;
     let queue = site.store.read(|db| {
         let running = runs::running(db)?;
-        let waiting = runs::waiting(db, 2 * ROWS)?;
+        let waiting = turns::waiting(db, 2 * ROWS as usize)?;
         let (waiting_count, _) = pages::open_count(db)?;
         Ok(api::Queue {
             running: running.iter().map(api::Run::from).collect(),
