@@ -239,8 +239,10 @@ pub struct Decision {
     pub repository: String,
     pub pr: Option<i64>,
     pub author: String,
-    /// The comment's first line.
+    /// How the comment begins.
     pub excerpt: String,
+    /// What was read in it.
+    pub command: String,
     pub decision: Verdict,
     pub reason: String,
     pub run: Option<i64>,
@@ -256,6 +258,7 @@ impl From<&comments::Decision> for Decision {
             pr: decision.pr.map(|pr| pr.0),
             author: decision.author.clone(),
             excerpt: decision.excerpt.clone(),
+            command: decision.command.clone(),
             decision: decision.verdict,
             reason: decision.reason.clone(),
             run: decision.run.map(|id| id.0),

@@ -130,8 +130,8 @@ pub fn help() -> String {
 | `!testme cancel` | ends what waits and runs here; what was deployed is removed |
 | `!testme help` | this text |
 
-It is the first word of a line of its own. In quotes, code, headings, lists and links it is only talked about, and an edited \
-comment is never a request."
+It is the first word of a line of its own; the first such line of a comment counts. In quotes, code, headings, lists and links \
+it is only talked about, and an edited comment is never a request."
         .to_owned()
 }
 
@@ -151,7 +151,7 @@ fn tame(words: &[&str]) -> String {
 }
 
 fn harmless(letter: char) -> char {
-    if letter.is_control() || letter == NOT_PLAIN { '?' } else { letter }
+    if letter.is_control() || letter == NOT_PLAIN { '…' } else { letter }
 }
 
 /// Stands in a line for what is not plain text: code, a link, emphasis, HTML.
@@ -331,11 +331,11 @@ mod tests {
     #[test]
     fn unknown_words_are_kept_short_and_harmless() {
         assert_eq!(said("!testme please").as_deref(), Some("!testme please"));
-        assert!(matches!(Command::find("!testme `upgrade`"), Some(Command::Unknown(words)) if words == "?"));
+        assert!(matches!(Command::find("!testme `upgrade`"), Some(Command::Unknown(words)) if words == "…"));
         let long = format!("!testme {}", "very ".repeat(100));
         let Some(Command::Unknown(words)) = Command::find(&long) else { panic!("a very unknown word") };
         assert!(words.chars().count() <= 62 && words.ends_with('…'), "{words}");
-        assert_eq!(said("!testme \u{1b}[31m").as_deref(), Some("!testme ?[31m"));
+        assert_eq!(said("!testme \u{1b}[31m").as_deref(), Some("!testme …[31m"));
     }
 
     #[test]

@@ -155,7 +155,12 @@ impl<F: Forge> Intake<F> {
                 let recent = runs::of_pr(tx, seen.repository, pr, RUNS)?;
                 if let Some((reason, reply)) = known_already(&recent, &test, &pull, &address) {
                     decide(tx, &seen, Verdict::Answered, &reason, None, now)?;
-                    say(tx, &seen, pr, reply, now)?;
+                    match reply {
+                        Some(reply) => say(tx, &seen, pr, reply, now)?,
+                        None => {
+                            outbox::push(tx, &Report::Reaction { comment: seen.id }, seen.repository, pr, now)?;
+                        }
+                    }
                     return Ok(false);
                 }
                 if let Some(refusal) = over_quota(tx, &rule.quota, &recent, &seen.author, now)? {
@@ -276,20 +281,27 @@ fn head_at(comment: CommentId, pull: &PullRequest, pushes: &[Push]) -> HeadAt {
     }
 }
 
-/// The same head passed, or is running, and nobody insists: the decision's reason and the answer.
-fn known_already(recent: &[Run], test: &Test, pull: &PullRequest, address: &str) -> Option<(String, String)> {
+/// The same head passed, is running or waits for its turn, and nobody insists: the decision's reason and the answer. What waits
+/// needs no words beside its own comment; one that pauses before it is tried again gives way to whoever asks now.
+fn known_already(recent: &[Run], test: &Test, pull: &PullRequest, address: &str) -> Option<(String, Option<String>)> {
     if test.again || test.from.is_some() {
         return None;
     }
     let same = |run: &&Run| run.head == pull.head && (run.asked == test.asked || run.asked == crate::model::Asked::All);
     if let Some(run) = recent.iter().filter(same).find(|run| run.outcome.is_none() && run.started_at.is_some()) {
         return (run.cancel_at.is_none())
-            .then(|| (format!("run {} is testing this head", run.id), answer::runs_already(run, address)));
+            .then(|| (format!("run {} is testing this head", run.id), Some(answer::runs_already(run, address))));
+    }
+    let waits = |run: &&Run| {
+        run.outcome.is_none() && run.cancel_at.is_none() && run.not_before.is_none() && run.asked == test.asked
+    };
+    if let Some(run) = recent.iter().filter(same).find(waits) {
+        return Some((format!("run {} waits to test this head", run.id), None));
     }
     let verdict = |run: &&Run| matches!(run.outcome, Some(Outcome::Passed | Outcome::Failed | Outcome::TimedOut));
     let run = recent.iter().filter(same).find(verdict)?;
     (run.outcome == Some(Outcome::Passed))
-        .then(|| (format!("this head passed in run {}", run.id), answer::passed_already(run, address)))
+        .then(|| (format!("this head passed in run {}", run.id), Some(answer::passed_already(run, address))))
 }
 
 /// Somebody asks for more than his share. What a newer request replaces does not count as waiting.

@@ -401,6 +401,17 @@ async fn a_newer_request_takes_the_place_of_one_that_waits() {
 }
 
 #[tokio::test]
+async fn what_waits_already_is_not_queued_again() {
+    let mut house = keycloak().await;
+    let asked: Vec<_> = (0..5).map(|_| house.forge.says("keycloak", MEMBER, "!testme")).collect();
+    house.settle().await;
+    assert_eq!(house.open_runs().await.len(), 1);
+    assert_eq!(reason_of(&house, asked[4]).await, "run 1 waits to test this head");
+    assert_eq!(house.forge.state().reactions, asked);
+    assert!(house.replies("keycloak").is_empty());
+}
+
+#[tokio::test]
 async fn what_runs_is_stopped_only_for_another_head() {
     let mut house = keycloak().await;
     house.forge.says("keycloak", MEMBER, "!testme");

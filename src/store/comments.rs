@@ -131,7 +131,10 @@ pub struct Decision {
     /// `None`: it stands on an issue.
     pub pr: Option<Pr>,
     pub author: String,
+    /// How the comment begins.
     pub excerpt: String,
+    /// What was read in it.
+    pub command: String,
     pub verdict: Verdict,
     pub reason: String,
     pub run: Option<RunId>,
@@ -140,7 +143,7 @@ pub struct Decision {
 
 /// Walks `decisions_newest`: only comments in which something was asked.
 pub(super) const DECISIONS: &str = "
-    select c.id, r.owner || '/' || r.name as repo, c.pr, c.author, c.excerpt, c.decision, c.reason, c.run, c.decided_at
+    select c.id, r.owner || '/' || r.name as repo, c.pr, c.author, c.excerpt, c.command, c.decision, c.reason, c.run, c.decided_at
       from comments c join repositories r on r.id = c.repository
      where c.command is not null and c.decided_at is not null and (c.decided_at, c.id) < (?1, ?2)
      order by c.decided_at desc, c.id desc
@@ -157,6 +160,7 @@ pub fn decisions(db: &Connection, before: Option<(Time, CommentId)>, count: u32)
             pr: row.get("pr")?,
             author: row.get("author")?,
             excerpt: row.get("excerpt")?,
+            command: row.get("command")?,
             verdict: row.get("decision")?,
             reason: row.get("reason")?,
             run: row.get("run")?,

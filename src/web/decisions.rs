@@ -97,7 +97,7 @@ fn row(decisions: &Decisions, decision: &Decision) -> Markup {
                 @if let Some(page) = page {
                     a href={ (page) "#issuecomment-" (decision.comment) } rel="noreferrer" { b { (Outside(name)) (number) } }
                 } @else { b { (Outside(name)) (number) } }
-                " · @" (Outside(&decision.author)) " · " code { (Outside(&decision.excerpt)) }
+                " · @" (Outside(&decision.author)) " · " code title=(Outside(&decision.excerpt)) { (Outside(&decision.command)) }
             }
             p {
                 (standing.shown())
