@@ -63,7 +63,7 @@ enum Command {
     /// Files of secrets in sops' form: checks, shows, sets, edits, rotates.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
-    /// Checks a recipe directory without deploying it.
+    /// Checks recipe directories without deploying them.
     Lint(lint::Lint),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
     #[command(disable_help_flag = true)]
@@ -173,7 +173,7 @@ fn dispatch(command: Command) -> Done {
         Command::Audit(command) => process::on_runtime(1, audit::audit(command)),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
         Command::Secrets(command) => secrets::secrets(command),
-        Command::Lint(lint) => lint::lint(&lint),
+        Command::Lint(lint) => process::on_runtime(2, lint::lint(lint)),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),
     }

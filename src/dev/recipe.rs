@@ -1,7 +1,7 @@
 //! Makes a real git repository, with annotated tags and a pull request's branch, from a recipe laid out as steps.
 //!
-//! `history.yaml` lists the steps, oldest first. Each lays its files over those of the step before; a step with a tag is a
-//! published version on `main`, and the last one, without, is the commit on the branch `change` that a pull request offers.
+//! `history.yaml` lists the steps, oldest first. Each lays its files over those of the step before; a step with a tag, or
+//! that says `published`, is on `main`, and the last one, without, is the commit on the branch `change` that a pull request offers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,9 @@ struct Step {
     title: String,
     #[serde(default)]
     tag: Option<String>,
+    /// On `main` without a tag.
+    #[serde(default)]
+    published: bool,
     /// A lightweight tag, as some recipes have them.
     #[serde(default)]
     lightweight: bool,
@@ -63,7 +66,7 @@ pub async fn make(fixture: &Path, out: &Path) -> Result<Made, RecipeError> {
     std::fs::create_dir_all(out).map_err(|source| RecipeError::File { path: out.into(), source })?;
     git(out, 0, &["init", "--quiet", "--initial-branch", "main"]).await?;
     for (at, step) in (0_u64..).zip(&steps) {
-        if step.tag.is_none() {
+        if step.tag.is_none() && !step.published {
             git(out, at, &["checkout", "--quiet", "-b", "change"]).await?;
         }
         for gone in &step.remove {

@@ -19,7 +19,10 @@ use crate::sandbox::{self, Command, Ended, Exit, Output, SpawnError, Stream};
 
 pub use fetch::{Fetched, Limits, Source, fetch};
 pub use local::{Snapshot, local_snapshot};
-pub use read::{Tag, changed_files, checkout, commit_named, commit_title, head, is_ancestor, is_dirty, tags, tree};
+pub use read::{
+    Tag, changed_files, changed_since, checkout, commit_named, commit_title, file_at, head, is_ancestor, is_dirty,
+    release_before, tags, tree,
+};
 
 /// How long a question to a repository on our own disk may take.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);

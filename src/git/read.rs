@@ -88,6 +88,29 @@ pub async fn changed_files(dir: &Path, from: &Head, to: &Head) -> Result<Vec<Str
     Ok(names(&ask_ok("comparing commits", command, MOST_NAMES).await?))
 }
 
+/// The annotated tag that the head comes from most closely.
+pub async fn release_before(dir: &Path) -> Result<Option<String>, GitError> {
+    let command = git_in(dir).args(["describe", "--abbrev=0", "HEAD"]);
+    let output = ask("looking for a release", command, MOST_SAID).await?;
+    let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(Some(name).filter(|name| output.exit.is_success() && !name.is_empty()))
+}
+
+/// Files that are not as a tag has them, changes that nobody committed included.
+pub async fn changed_since(dir: &Path, tag: &str) -> Result<Vec<String>, GitError> {
+    let command = git_in(dir)
+        .args(["diff", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules"])
+        .args([&format!("refs/tags/{tag}"), "--"]);
+    Ok(names(&ask_ok("comparing with a release", command, MOST_NAMES).await?))
+}
+
+/// A file as a tag has it, if it has it.
+pub async fn file_at(dir: &Path, tag: &str, path: &str, most: usize) -> Result<Option<String>, GitError> {
+    let command = git_in(dir).args(["cat-file", "blob"]).arg(format!("refs/tags/{tag}:{path}"));
+    let output = ask("reading a file of a release", command, most).await?;
+    Ok(output.exit.is_success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
 /// Whether the files differ from the commit that is checked out, new ones included unless they are ignored.
 pub async fn is_dirty(dir: &Path) -> Result<bool, GitError> {
     let command =

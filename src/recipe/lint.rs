@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said};
-use crate::compose::{self, ComposeError, Health, Kind, Place, Service, inside};
+use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said, history};
+use crate::compose::{ComposeError, Health, Kind, Place, Service, inside};
+use crate::git::GitError;
 use crate::model::AppDomain;
 
 /// How much a finding matters.
@@ -51,6 +52,46 @@ impl std::fmt::Display for Finding {
     }
 }
 
+/// Every rule; `docs/lint.md` explains each.
+pub const RULES: &[&str] = &[
+    "R001",
+    "R002",
+    "R003",
+    "R004",
+    "R005",
+    "R007",
+    "R008",
+    "R009",
+    "R010",
+    "R011",
+    "R012",
+    "R014",
+    "R015",
+    "abra-sh",
+    "backup-labels",
+    "compose-missing",
+    "compose-outside",
+    "compose-reference",
+    "compose-schema",
+    "compose-variables",
+    "compose-version",
+    "compose-yaml",
+    "config-version",
+    "domain",
+    "name-length",
+    "no-release",
+    "published-port",
+    "secret-generate",
+    "secret-length",
+    "secret-version",
+    "slow-start",
+    "type",
+    "unset-variable",
+    "unused-variable",
+    "variable-in-key",
+    "version-label",
+];
+
 /// Tags that mean another image tomorrow.
 const MOVING: &[&str] = &[
     "latest", "stable", "main", "master", "edge", "nightly", "testing", "dev", "develop", "unstable", "next", "rolling",
@@ -88,7 +129,31 @@ pub fn lint(dir: &Path) -> Vec<Finding> {
         Ok(recipe) => look(&recipe, &mut found),
         Err(error) => found.0.push(of_error(&error)),
     }
-    let mut found = found.0;
+    sorted(found.0)
+}
+
+/// The same, and what only the history tells (`history`).
+pub async fn lint_with_history(dir: &Path) -> Result<Vec<Finding>, GitError> {
+    let dir = dir.to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        let recipe = super::open(&dir).ok();
+        let domain = EXAMPLE.parse::<AppDomain>().ok();
+        let read = recipe.zip(domain).map(|(recipe, domain)| {
+            let said = recipe.say_unchecked(&recipe.env_for(&domain), EXAMPLE).ok();
+            (recipe, said)
+        });
+        (lint(&dir), read)
+    });
+    // Reading panics as little as anything else of ours; then there are no findings of it.
+    let (mut found, read) = reading.await.unwrap_or_default();
+    if let Some((recipe, said)) = read {
+        found.append(&mut history::findings(&recipe, said.as_ref()).await?);
+    }
+    Ok(sorted(found))
+}
+
+fn sorted(mut found: Vec<Finding>) -> Vec<Finding> {
+    debug_assert!(found.iter().all(|finding| RULES.contains(&finding.rule)), "a rule that nobody explains: {found:?}");
     found.sort_by(|one, other| {
         let key = |finding: &Finding| (finding.severity, finding.file.clone(), finding.line, finding.column);
         key(one).cmp(&key(other)).then_with(|| one.rule.cmp(other.rule))
@@ -382,6 +447,8 @@ fn secrets(said: &Said, found: &mut Findings) {
 
 fn backups(said: &Said, found: &mut Findings) {
     let services = said.compose.services();
+    let volumes: Vec<_> = said.compose.volumes().into_iter().filter(|volume| !volume.is_external()).collect();
+    let is_volume = |name: &str| said.compose.volumes().iter().any(|volume| volume.key == name);
     let mut enabled = 0;
     for service in &services {
         for (key, value) in service.labels() {
@@ -399,14 +466,44 @@ fn backups(said: &Said, found: &mut Findings) {
                     let cure = "say `backupbot.backup.volumes.<volume>.path` or `backupbot.backup.pre-hook`";
                     found.warn("backup-labels", place, message, cure);
                 }
-                _ => {}
+                key => match backup_label(key) {
+                    BackupLabel::Volume(name) if !is_volume(name) => {
+                        let message = format!("`{}` names a volume that the recipe does not have", shown(key));
+                        found.warn("backup-labels", place, message, "name it as the compose file's `volumes:` does");
+                    }
+                    BackupLabel::Unknown => {
+                        let message = format!("`{}` is no label of the backup specification", shown(key));
+                        let cure = "the specification has `backup`, `backup.volumes.<volume>`, and hooks named `pre-hook` and `post-hook`";
+                        found.warn("backup-labels", place, message, cure);
+                    }
+                    BackupLabel::Volume(_) | BackupLabel::Known => {}
+                },
             }
         }
     }
-    let volumes: Vec<_> = said.compose.volumes().into_iter().filter(|volume| !volume.is_external()).collect();
     if let (0, Some(volume)) = (enabled, volumes.first()) {
         let message = "there are volumes and no backup label, so nothing is backed up";
         found.warn("backup-labels", said.compose.place(volume.span), message, "add `backupbot.backup=true` to `app`");
+    }
+}
+
+/// What the backup specification, version 2, makes of a label; other people's labels are known.
+enum BackupLabel<'a> {
+    Known,
+    Volume(&'a str),
+    Unknown,
+}
+
+fn backup_label(key: &str) -> BackupLabel<'_> {
+    let Some(own) = key.strip_prefix("backupbot.") else { return BackupLabel::Known };
+    if let Some(volume) = own.strip_prefix("backup.volumes.") {
+        return BackupLabel::Volume(volume.strip_suffix(".path").unwrap_or(volume));
+    }
+    match own {
+        "backup" | "restore" | "backup.pre-hook" | "backup.post-hook" | "restore.pre-hook" | "restore.post-hook" => {
+            BackupLabel::Known
+        }
+        _ => BackupLabel::Unknown,
     }
 }
 
@@ -466,28 +563,4 @@ pub fn lightweight_tag(tag: &str) -> Finding {
         message: format!("the tag `{}` is a lightweight one", shown(tag)),
         cure: format!("make it anew with `git tag -a {}`", shown(tag)),
     }
-}
-
-/// Configs whose file changed between two commits though their name did not: Swarm refuses such an update.
-pub fn changed_configs(base: &Said, head: &Said) -> Vec<Finding> {
-    let mut found = Findings(Vec::new());
-    let text = |said: &Said, object: &compose::Object<'_>| {
-        let file = object.file()?;
-        inside::read(said.compose.dir(), Path::new(file)).ok().map(|text| (file.to_owned(), text))
-    };
-    for config in head.compose.configs() {
-        let Some(old) = base.compose.configs().into_iter().find(|old| old.key == config.key) else { continue };
-        let same_name = old.full_name(&base.stack) == config.full_name(&head.stack);
-        if let (true, Some((_, before)), Some((file, after))) = (same_name, text(base, &old), text(head, &config))
-            && before != after
-        {
-            let usual = format!("{}_VERSION", config.key.to_uppercase().replace('-', "_"));
-            let variable = head.compose.version_variable(&config).unwrap_or(&usual);
-            let message =
-                format!("`{file}` changed but its config is still called `{}`", config.full_name(&head.stack));
-            let cure = format!("raise `{variable}` in abra.sh; Swarm cannot change a config");
-            found.warn("config-version", head.compose.place(config.span), message, &cure);
-        }
-    }
-    found.0
 }

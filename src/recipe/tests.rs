@@ -237,6 +237,14 @@ fn every_finding_says_where_and_what_to_do() {
             Dir::good().with("compose.yml", "backupbot.backup=true", "backupbot.backup.path=/x"),
             "is of the first version of the backup labels",
         ),
+        (
+            Dir::good().with("compose.yml", "backupbot.backup=true", "backupbot.backup.volumes.contant.path=a"),
+            "`backupbot.backup.volumes.contant.path` names a volume that the recipe does not have",
+        ),
+        (
+            Dir::good().with("compose.yml", "backupbot.backup=true", "backupbot.backup.prehook=a"),
+            "`backupbot.backup.prehook` is no label of the backup specification",
+        ),
         (Dir::good().with("compose.yml", "version: '3.8'\n", ""), "the file names no format version (R001)"),
         (
             Dir::good().with(
@@ -253,19 +261,37 @@ fn every_finding_says_where_and_what_to_do() {
     }
 }
 
-#[test]
-fn a_config_that_changed_under_its_old_name_is_found() {
-    let (one, two) = (Dir::good(), Dir::good());
-    two.put("site.tmpl", "changed");
-    let found = changed_configs(&one, &two);
-    assert!(found[0].contains("raise `SITE_VERSION` in abra.sh"), "{found:?}");
-    let two = two.with("abra.sh", "v3", "v4");
-    assert!(changed_configs(&one, &two).is_empty());
-}
+/// Rules of lint that take a repository with tags; `tests/lint.rs` has those.
+const OF_HISTORY: &[&str] = &["R014", "no-release", "config-version"];
 
-fn changed_configs(base: &Dir, head: &Dir) -> Vec<String> {
-    let found = lint::changed_configs(&base.said().unwrap(), &head.said().unwrap());
-    found.iter().map(ToString::to_string).collect()
+#[test]
+fn the_document_has_every_rule_and_each_of_its_examples_is_found() {
+    let rows = include_str!("../../docs/lint.md").lines().filter(|line| line.starts_with("| `"));
+    let mut documented = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [rule, severity, _, _, example] = cells.as_slice() else { panic!("five cells: {row}") };
+        let rule = rule.trim_matches('`');
+        documented.push(rule.to_owned());
+        if OF_HISTORY.contains(&rule) {
+            continue;
+        }
+        let quoted: Vec<&str> = example.split('`').collect();
+        let [_, file, _, from, _, to, _] = quoted.as_slice() else { panic!("`file`: `from` → `to`: {example}") };
+        let dir = Dir::good().with(file, from, to);
+        let mut found = lint(dir.0.path());
+        if rule == "name-length" {
+            found.push(lint::of_error(&dir.said().unwrap_err()));
+        }
+        let found = found.iter().find(|finding| finding.rule == rule);
+        let found = found.unwrap_or_else(|| panic!("{rule}: {example} has only {:?}", dir.lint()));
+        let as_said = format!("{:?}", found.severity).to_lowercase();
+        assert!(severity.split(" or ").any(|one| one == as_said), "{rule} is {as_said}, not {severity}");
+    }
+    documented.sort();
+    let mut known: Vec<String> = lint::RULES.iter().map(|rule| (*rule).to_owned()).collect();
+    known.sort();
+    assert_eq!(documented, known);
 }
 
 #[test]

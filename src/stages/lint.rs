@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Done, Job, Learned, Trouble, off_the_runtime};
+use crate::engine::causes;
 use crate::model::{CheckState, StageName};
 use crate::recipe::lint::{self, of_error};
 use crate::recipe::{Finding, Severity};
@@ -12,18 +13,16 @@ use crate::store::stages::Check;
 pub async fn lint(job: &Job, learned: &Learned) -> Result<Done, Trouble> {
     let (recipe, domain) = learned.recipe()?;
     let (recipe, domain) = (recipe.clone(), domain.clone());
-    let findings = off_the_runtime(move || {
-        let mut findings = lint::lint(&recipe.dir);
-        // Lint knows no domain; names are too long or not under this one.
-        if let Err(error) = recipe.say(&recipe.env_for(&domain), domain.as_str()) {
-            let finding = of_error(&error);
-            if !findings.iter().any(|other| is_same(other, &finding)) {
-                findings.insert(0, finding);
-            }
+    let found = lint::lint_with_history(&recipe.dir).await;
+    let mut findings = found.map_err(|error| Trouble::Infra(causes(&error)))?;
+    // Lint knows no domain; names are too long or not under this one.
+    let said = off_the_runtime(move || recipe.say(&recipe.env_for(&domain), domain.as_str())).await?;
+    if let Err(error) = said {
+        let finding = of_error(&error);
+        if !findings.iter().any(|other| is_same(other, &finding)) {
+            findings.insert(0, finding);
         }
-        findings
-    })
-    .await?;
+    }
     for finding in &findings {
         note(job, finding).await?;
     }

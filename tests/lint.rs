@@ -1,0 +1,113 @@
+//! `cc-ci lint` as people call it: its table, its JSON, its exit codes, and what it takes from git.
+
+#![expect(clippy::disallowed_methods, reason = "it is started as people start it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const CC_CI: &str = env!("CARGO_BIN_EXE_cc-ci");
+
+fn lint(arguments: &[&str]) -> Output {
+    Command::new(CC_CI).arg("lint").args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A fixture as a repository, its pull request checked out.
+fn repository(fixture: &str, dir: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recipes").join(fixture);
+    let out = dir.join(fixture);
+    let made = Command::new(CC_CI).args(["dev", "recipe"]).arg(source).arg(&out).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    out
+}
+
+fn git(dir: &Path, arguments: &[&str]) {
+    let who = ["-c", "user.name=M", "-c", "user.email=m@example.org"];
+    assert!(Command::new("git").args(who).args(arguments).current_dir(dir).status().unwrap().success());
+}
+
+fn rules(json: &Output) -> Vec<String> {
+    let rows: Vec<Value> = serde_json::from_slice(&json.stdout).unwrap();
+    rows.iter().map(|row| row["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn it_says_where_what_and_the_cure_and_only_errors_are_a_no() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("app", dir.path());
+    let path = recipe.to_str().unwrap();
+    let output = lint(&[path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("warning  compose.yml:"), "{}", text(&output));
+    assert!(text(&output).contains("→ "), "{}", text(&output));
+    assert!(text(&output).lines().last().unwrap().starts_with("0 errors, "), "{}", text(&output));
+
+    let compose = std::fs::read_to_string(recipe.join("compose.yml")).unwrap();
+    std::fs::write(recipe.join("compose.yml"), compose.replace("image: cc-ci-test/app:2", "hostname: a")).unwrap();
+    let output = lint(&["--json", path]);
+    assert_eq!(output.status.code(), Some(1));
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let error = &rows[0];
+    assert_eq!((error["rule"].as_str(), error["severity"].as_str()), (Some("R011"), Some("error")));
+    assert_eq!((error["file"].as_str(), error["recipe"].as_str()), (Some("compose.yml"), Some(path)));
+    assert!(error["line"].as_u64().unwrap() > 1 && error["cure"].as_str() == Some("name one"), "{error}");
+
+    assert_eq!(lint(&["/nowhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_config_that_changed_since_the_last_release_under_its_old_version_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("custom-html", dir.path());
+    let path = recipe.to_str().unwrap();
+    // The fixture's pull request changes the file, and its version with it.
+    assert!(!rules(&lint(&["--json", path])).contains(&"config-version".to_owned()));
+    git(&recipe, &["checkout", "--quiet", "1.13.0+1.29.0", "--", "abra.sh"]);
+    let output = lint(&[path]);
+    assert!(
+        text(&output).contains("is not what 1.13.0+1.29.0 has, but `DEFAULT_CONF_VERSION` is still"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn how_versions_are_tagged_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("custom-html", dir.path());
+    let path = recipe.to_str().unwrap();
+    assert!(!rules(&lint(&["--json", path])).iter().any(|rule| rule == "R014" || rule == "no-release"));
+    git(&recipe, &["tag", "9.0.0+1"]);
+    git(&recipe, &["tag", "9.0.1+1"]);
+    assert!(text(&lint(&[path])).contains("is a lightweight one, and so are 1 more"), "{}", text(&lint(&[path])));
+    for tag in ["1.12.1+1.28.0", "1.13.0+1.29.0"] {
+        git(&recipe, &["tag", "--delete", tag]);
+    }
+    assert!(rules(&lint(&["--json", path])).contains(&"no-release".to_owned()));
+}
+
+#[test]
+fn three_hundred_recipes_take_no_more_than_five_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("custom-html", dir.path());
+    let many: Vec<PathBuf> = (0..300).map(|number| dir.path().join(number.to_string())).collect();
+    for path in &many {
+        let copied = Command::new("cp").arg("-r").args([&recipe, path]).status().unwrap();
+        assert!(copied.success());
+    }
+    let started = Instant::now();
+    let output = lint(&many.iter().map(|path| path.to_str().unwrap()).collect::<Vec<_>>());
+    let took = started.elapsed();
+    assert_eq!(output.status.code(), Some(0));
+    println!("lint of 300 recipes with their tags: {:.2} s", took.as_secs_f64());
+    // Built without optimisation it is slower than what is installed; `scripts/bench` measures that.
+    let most = if cfg!(debug_assertions) { Duration::from_secs(30) } else { Duration::from_secs(5) };
+    assert!(took < most, "{took:?}");
+}

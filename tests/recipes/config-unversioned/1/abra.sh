@@ -1,0 +1,1 @@
+export APP_ENV_VERSION=v1
