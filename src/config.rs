@@ -156,6 +156,8 @@ pub struct Runner {
     /// Before a run that failed by no fault of the recipe is tried again; the second time twice as long, then no more.
     #[serde(with = "span")]
     pub retry_after: Duration,
+    /// Whether a picture of each app's front page is taken, which takes a browser some seconds.
+    pub picture: bool,
     pub limits: Limits,
 }
 
@@ -169,6 +171,7 @@ impl Default for Runner {
             registry_login_file: None,
             grace: seconds(600),
             retry_after: seconds(60),
+            picture: true,
             limits: Limits::default(),
         }
     }

@@ -10,6 +10,7 @@ pub mod compose;
 pub mod config;
 pub mod dev;
 pub mod engine;
+pub mod evidence;
 pub mod forge;
 pub mod git;
 pub mod intake;

@@ -345,6 +345,16 @@ choice!(
 );
 
 choice!(
+    /// What a piece of evidence is.
+    EvidenceKind {
+        Text = "text",
+        Json = "json",
+        /// PNG.
+        Picture = "png",
+    }
+);
+
+choice!(
     /// Which stages a request wants; those that these need come along.
     Asked {
         All = "all",

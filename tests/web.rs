@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use cc_ci::clock::Time;
 use cc_ci::logs::{self, Log};
-use cc_ci::model::{Asked, CheckState, CommentId, Origin, Outcome, Pr, RepoId, RunId, StageName, StageState, Verdict};
+use cc_ci::model::{
+    Asked, CheckState, CommentId, EvidenceKind, Origin, Outcome, Pr, RepoId, RunId, StageName, StageState, Verdict,
+};
 use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
 use cc_ci::store::comments::{self, Seen};
+use cc_ci::store::evidence::{self, Piece};
 use cc_ci::store::repositories::Listed;
 use cc_ci::store::stages::Check;
 use cc_ci::store::{apps, repositories, runs, stages};
@@ -60,6 +63,60 @@ async fn every_page_has_words_for_nothing() {
     let page = house.get("/runs/7").await;
     assert_eq!(page.status, 404);
     assert!(page.text.contains("Nothing has been tested here yet"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn evidence_is_listed_and_served_as_what_it_is_and_nothing_else() {
+    let house = House::with_history(3).await;
+    let dir = cc_ci::evidence::dir(&house.logs.with_file_name("evidence"), RunId(1));
+    std::fs::create_dir_all(&dir).unwrap();
+    for (name, kind, bytes) in [
+        ("log.install.app.txt", EvidenceKind::Text, &b"<script>alert(1)</script>\n"[..]),
+        ("services.install.json", EvidenceKind::Json, b"[]\n"),
+        ("front-page.png", EvidenceKind::Picture, b"\x89PNG\r\n"),
+    ] {
+        std::fs::write(dir.join(name), bytes).unwrap();
+        let piece = Piece { stage: StageName::Install, name: name.into(), kind, bytes: bytes.len() as u64, cut: 0 };
+        house.store.write("", move |tx| evidence::put(tx, RunId(1), &piece, NOW)).await.unwrap();
+    }
+    std::fs::write(dir.join("not-noted.txt"), "x").unwrap();
+
+    let page = house.get("/runs/1").await;
+    markup::holds_to_the_rules(&page.text, "/runs/1");
+    assert!(page.text.contains("href=\"/runs/1/evidence/log.install.app.txt\""), "{}", page.text);
+    assert!(
+        page.text.contains("<img src=\"/runs/1/evidence/front-page.png\" alt=\"The app's front page"),
+        "{}",
+        page.text
+    );
+    for (name, kind) in [
+        ("log.install.app.txt", "text/plain; charset=utf-8"),
+        ("services.install.json", "application/json"),
+        ("front-page.png", "image/png"),
+    ] {
+        let piece = house.get(&format!("/runs/1/evidence/{name}")).await;
+        assert_eq!((piece.status, piece.header("content-type")), (200, kind));
+        piece.is_within_policy();
+    }
+    for nothing in ["not-noted.txt", "..%2f..%2fcc-ci.db", "%2e%2e", ".", "a%00b"] {
+        assert_eq!(house.get(&format!("/runs/1/evidence/{nothing}")).await.status, 404, "{nothing}");
+    }
+    assert_eq!(house.get("/runs/2/evidence/front-page.png").await.status, 404);
+    let result = house.get("/runs/1/result.json").await;
+    let result: serde_json::Value = serde_json::from_str(&result.text).unwrap();
+    assert_eq!((&result["format"], &result["id"]), (&1.into(), &1.into()));
+    assert_eq!(result["evidence"][2]["path"], "/runs/1/evidence/front-page.png");
+    assert_eq!(house.get("/runs/99/result.json").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_level_has_a_badge_of_its_own() {
+    let house = House::empty().await;
+    assert!(house.get("/badge/notes/level.svg").await.text.contains("cc-ci level: none yet"));
+    let run = house.queue("notes", 1).await;
+    house.store.write("", move |tx| runs::set_level(tx, run, 3, "no checks of its own")).await.unwrap();
+    house.eventually(async || house.get("/badge/notes/level.svg").await.text.contains("cc-ci level: 3 of 6")).await;
+    house.get("/badge/notes/level.svg").await.is_within_policy();
 }
 
 /// What people might write where a recipe, a branch, a title, a check or a reason is expected.

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use super::{Configured, Done, Failure};
 use crate::api::{self, State};
 use crate::config;
+use crate::evidence::result;
 use crate::logs;
 use crate::model::{Outcome, RunId};
 use crate::store::runs::{Filter, Run};
@@ -36,7 +37,7 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
-    /// One run: its stages, its checks, how it ended.
+    /// One run: its stages, its checks, how it ended. With `--json`, its `result.json`.
     Show {
         #[command(flatten)]
         place: Place,
@@ -99,7 +100,8 @@ pub(super) async fn runs(command: Runs) -> Done {
             let (_, store) = place.store()?;
             let (run, stages, checks) = whole(&store, id).await?;
             if json {
-                return print(&api::WholeRun::of(&run, &stages, &checks));
+                let result = store.read(move |db| result::of(db, id)).await?;
+                return print(&result);
             }
             show(&run, &stages, &checks);
             Ok(ExitCode::SUCCESS)

@@ -325,6 +325,25 @@ impl Compose {
         merge::field(merge::field(&mut self.root, "services")?, name)
     }
 
+    /// As it is rendered, with a mask in place of values of variables that are named like a password: for whoever reads it. Those
+    /// that the recipe itself has in its files are no secrets, but look like ones.
+    pub fn render_masked(&self) -> String {
+        let mut masked = self.clone();
+        if let Some(Value::Map(services)) = merge::field(&mut masked.root, "services").map(|node| &mut node.value) {
+            for (_, service) in services {
+                let Some(Value::Map(variables)) = merge::field(service, "environment").map(|node| &mut node.value)
+                else {
+                    continue;
+                };
+                let hidden = |key: &Node, value: &Node| key.as_str().is_some_and(is_secretive) && !value.is_null();
+                variables.iter_mut().filter(|(key, value)| hidden(key, value)).for_each(|(_, value)| {
+                    value.value = Value::String("[masked]".into());
+                });
+            }
+        }
+        masked.render()
+    }
+
     /// One file for `docker stack deploy`: paths absolute, dollars doubled, since its reader fills in variables again.
     pub fn render(&self) -> String {
         let mut root = self.root.clone();
@@ -355,6 +374,13 @@ impl Compose {
         }
         yaml::render(&root)
     }
+}
+
+/// A variable whose value people do not show. What only says where a secret lies, or which version it has, is none.
+fn is_secretive(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words = ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE_KEY", "API_KEY"];
+    words.iter().any(|word| name.contains(word)) && !name.ends_with("_FILE") && !name.ends_with("_VERSION")
 }
 
 fn absolute_binds(service: &mut Node, dir: &std::path::Path) {

@@ -289,6 +289,14 @@ fn labels_and_environment_can_be_added() {
     assert_eq!(part(&compose, &["services", "app", "environment"]), "A: own\nB: \"$b\"\n");
 }
 
+#[test]
+fn what_is_shown_has_no_passwords() {
+    let file = "services: {app: {image: x, environment: {DB_PASSWORD: hunter22, DB_PASSWORD_FILE: /run/secrets/p, TITLE: t, TOKEN: }}}";
+    let shown = Recipe::of(&[("c.yml", file)]).load(&["c.yml"]).unwrap().render_masked();
+    assert!(shown.contains("DB_PASSWORD: \"[masked]\"") && !shown.contains("hunter22"), "{shown}");
+    assert!(shown.contains("DB_PASSWORD_FILE: /run/secrets/p") && shown.contains("TITLE: t"), "{shown}");
+}
+
 proptest! {
     #[test]
     fn no_file_makes_it_panic(text in "(services|app|image|deploy|labels|volumes|configs|networks|external|x|[:{}\\[\\], \\n$'-]|  ){0,40}") {

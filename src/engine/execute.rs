@@ -13,10 +13,12 @@ use super::{causes, recover};
 use crate::abra::driver::{Abra, Home, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::evidence::Evidence;
 use crate::logs::{self, Log};
 use crate::model::{Asked, CheckState, Origin, Outcome, RunId, StageName, StageState};
 use crate::plan::Plan;
 use crate::secrets::redact::Redactor;
+use crate::stages::gather;
 use crate::stages::level::{self, Seen};
 use crate::stages::teardown::{End, Means, tear_down};
 use crate::stages::{Done, Job, Learned, Source, Trouble};
@@ -91,6 +93,9 @@ impl Engine {
         };
         let mut learned = Learned::of(job.run.planned());
         let walked = self.walk(&job, stop, &mut learned).await?;
+        if let Some(picture) = learned.picture.take() {
+            picture.taken().await;
+        }
         let unverified = self.uninstall(&job, &learned).await?;
         self.note_level(&job, &learned).await?;
         self.clear(id).await;
@@ -157,6 +162,14 @@ impl Engine {
         let path = logs::path(&self.config.logs_dir(), run.id);
         let log = Log::create(&path, redactor.clone(), self.clock.clone(), self.config.logs.run_bytes)
             .map_err(|error| cannot("the run's log cannot be written", &error))?;
+        let evidence = Evidence::new(
+            &self.config.evidence_dir(),
+            run.id,
+            redactor.clone(),
+            self.ledger.clone(),
+            self.clock.clone(),
+            log.clone(),
+        );
         Ok(Job {
             config: Arc::clone(&self.config),
             ledger: self.ledger.clone(),
@@ -166,6 +179,7 @@ impl Engine {
             source: self.source(&run),
             run,
             log,
+            evidence,
             redactor,
             watchdog: Watchdog::new(self.config.runner.limits.clone(), stop.clone()),
             dir,
@@ -218,9 +232,18 @@ impl Engine {
         stop: &Stop,
         learned: &mut Learned,
     ) -> Result<Option<Result<(), Verdict>>, StoreError> {
+        if name != StageName::Checks
+            && let Some(picture) = learned.picture.take()
+        {
+            picture.taken().await;
+        }
         self.begin_stage(job, name).await?;
         let cancel = stop.token().child_token();
         let came = job.watchdog.guard(&cancel, Box::pin(job.stage(name, &cancel, learned))).await;
+        let well = matches!(came, Ok(Ok(_)));
+        if stop.why().is_none() {
+            gather::after(job, name, learned, well).await;
+        }
         let (state, outcome, words) = match came {
             Ok(Ok(Done { note, waited })) => {
                 self.end_stage(job, name, StageState::Passed, note, waited).await?;

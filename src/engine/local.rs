@@ -20,6 +20,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dev::setup;
+use crate::evidence::{self, result};
 use crate::git;
 use crate::logs;
 use crate::model::{Asked, Origin, Outcome, RunId, VersionName};
@@ -27,7 +28,7 @@ use crate::recipe;
 use crate::reconcile;
 use crate::secrets::redact::Redactor;
 use crate::store::runs::NewRun;
-use crate::store::{Store, StoreError, runs, stages};
+use crate::store::{Store, StoreError, evidence as kept, runs, stages};
 use crate::swarm::Swarm;
 
 /// What `cc-ci run` takes.
@@ -52,6 +53,9 @@ pub struct Args {
     /// Keeps the run's log in this file.
     #[arg(long)]
     log: Option<PathBuf>,
+    /// Keeps what the run saw in this directory, with its `result.json`.
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
 }
 
 /// Why nothing was tested, and with which exit code that is said.
@@ -177,6 +181,9 @@ async fn ended_by_hand(ledger: Ledger, id: RunId, stop: Stop) {
 
 async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Result<ExitCode, NotRun> {
     let (run, planned) = store.read(move |db| Ok((runs::by_id(db, id)?, stages::of_run(db, id)?))).await?;
+    if let Some(dir) = &args.evidence {
+        keep(dir, config, store, id).await?;
+    }
     let run = run.ok_or_else(|| NotRun::Machine("the run is gone from its own database".into()))?;
     let outcome = run.outcome.unwrap_or(Outcome::Infra);
     let reason = run.reason.unwrap_or_default();
@@ -227,6 +234,22 @@ fn text_of(line: &str) -> Option<&str> {
     }
 }
 
+/// The run's files go with its state directory, so what is wanted of them is copied.
+async fn keep(dir: &Path, config: &Config, store: &Store, id: RunId) -> Result<(), NotRun> {
+    let (result, pieces) = store.read(move |db| Ok((result::of(db, id)?, kept::of_run(db, id)?))).await?;
+    let from = evidence::dir(&config.evidence_dir(), id);
+    let to = dir.to_owned();
+    let copying = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
+        std::fs::create_dir_all(&to)?;
+        for piece in pieces {
+            std::fs::copy(from.join(&piece.name), to.join(&piece.name))?;
+        }
+        std::fs::write(to.join("result.json"), serde_json::to_vec_pretty(&result)?)
+    });
+    let failed = |error: &dyn std::fmt::Display| NotRun::Machine(format!("{}: {error}", dir.display()));
+    copying.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+}
+
 /// Domain, proxy and limits, from a file or from a development set-up that is made on the way. No proxy is asked for, or put
 /// up, for what cannot be deployed.
 async fn configured(args: &Args, state: &Path, deploys: bool) -> Result<Config, NotRun> {
@@ -263,6 +286,8 @@ async fn configured(args: &Args, state: &Path, deploys: bool) -> Result<Config, 
         }
     }
     state.clone_into(&mut config.state_dir);
+    // A picture that is not kept is not worth its seconds.
+    config.runner.picture &= args.evidence.is_some();
     Ok(config)
 }
 

@@ -17,7 +17,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -26,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use inside::{WORD, main};
 
+use super::http::{Prober, Seen as Look};
+use crate::config;
 use crate::model::AppDomain;
 use crate::sandbox::bubblewrap::{
     Bubblewrap, Cage, CageFault, Inside, NoCage, PROGRAM, PrivateDir, Software, argv, on_path,
@@ -169,7 +170,25 @@ pub fn pin(pem: &[u8]) -> Result<String, String> {
     let (_, block) =
         x509_parser::pem::parse_x509_pem(pem).map_err(|error| format!("not a certificate in PEM: {error}"))?;
     let certificate = block.parse_x509().map_err(|error| format!("not a certificate: {error}"))?;
-    Ok(STANDARD.encode(Sha256::digest(certificate.public_key().raw)))
+    Ok(super::tls::pin(&certificate))
+}
+
+impl Site {
+    /// The app behind a proxy. The key that the proxy shows for the first name now is trusted, once it was checked.
+    pub async fn behind(proxy: &config::Proxy, hosts: Vec<AppDomain>) -> Result<Site, Trouble> {
+        let machine = |error: &dyn std::fmt::Display| Trouble::Machine(error.to_string());
+        let prober = Prober::new(proxy).map_err(|error| machine(&error))?;
+        let Some(main) = hosts.first() else { return Err(machine(&"the app has no domain")) };
+        let pin = match prober.get(main, "/").await {
+            Look::App(answer) => answer.certificate.map(|certificate| certificate.pin),
+            // Its certificate may still be one that the browser trusts by itself.
+            Look::NoRoute | Look::Gateway(_) | Look::Slow => None,
+            nothing @ (Look::Nothing(_) | Look::Certificate(_)) => return Err(machine(&nothing)),
+        };
+        let mut http = proxy.address;
+        http.set_port(proxy.http_port);
+        Ok(Site { hosts, https: proxy.address.to_string(), http: http.to_string(), pin })
+    }
 }
 
 /// A browser with one session. Dropping it ends everything of it.
@@ -536,6 +555,8 @@ async fn forward(listener: UnixListener, to: String) {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]

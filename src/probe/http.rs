@@ -61,6 +61,8 @@ pub struct Certificate {
     pub subject: String,
     pub names: Vec<String>,
     pub not_after: Time,
+    /// The hash of its key, by which a browser may trust it.
+    pub pin: String,
 }
 
 /// What a look through the proxy shows.
@@ -327,6 +329,7 @@ fn certificate_of(der: &[u8]) -> Option<Certificate> {
         subject: certificate.subject().to_string(),
         names: names.unwrap_or_default(),
         not_after: Time(certificate.validity().not_after.timestamp().saturating_mul(1000)),
+        pin: tls::pin(&certificate),
     })
 }
 

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest, Sha256};
+use x509_parser::certificate::X509Certificate;
 
 /// Where distributions keep the authorities that the system trusts.
 const BUNDLES: [&str; 5] = [
@@ -46,6 +50,11 @@ pub fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, CaFileError> {
         }
     }
     Ok(config(roots))
+}
+
+/// The hash of a certificate's key, as Chromium wants it.
+pub fn pin(certificate: &X509Certificate) -> String {
+    STANDARD.encode(Sha256::digest(certificate.public_key().raw))
 }
 
 /// For connections that have no TLS, whose client wants a configuration all the same.

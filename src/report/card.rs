@@ -7,15 +7,18 @@ use rusqlite::Connection;
 use super::PLACES;
 use crate::clock::Time;
 use crate::model::{Pr, RunId, StageName, StageState};
+use crate::stages::picture;
 use crate::store::runs::{self, Run};
 use crate::store::stages::{self, Check, Stage};
-use crate::store::{StoreError, repositories, turns};
+use crate::store::{StoreError, evidence, repositories, turns};
 
 #[derive(Clone, Debug)]
 pub struct Card {
     pub run: Run,
     pub stages: Vec<Stage>,
     pub checks: Vec<Check>,
+    /// There is a picture of the front page.
+    pub has_picture: bool,
     /// While it waits.
     pub place: Option<Place>,
     /// What a run of this recipe usually takes; asked while it is not over.
@@ -59,7 +62,8 @@ impl Card {
         let stages = stages::of_run(db, run.id)?;
         let checks = stages::checks_of_run(db, run.id)?;
         let usually = if run.outcome.is_none() { runs::usual(db, &run.recipe)? } else { None };
-        Ok(Card { run, stages, checks, place, usually, tail: Vec::new() })
+        let has_picture = evidence::by_name(db, run.id, picture::NAME)?.is_some();
+        Ok(Card { run, stages, checks, has_picture, place, usually, tail: Vec::new() })
     }
 
     /// The first stage that went wrong.

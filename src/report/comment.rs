@@ -10,6 +10,7 @@ use super::card::{Behind, Card};
 use super::markdown::{code, fenced, short, text};
 use super::words;
 use crate::model::{Asked, CheckState, Head, Outcome, RunId, StageName, StageState};
+use crate::stages::picture;
 use crate::store::stages::{Check, Stage};
 
 /// The first line is at most so long.
@@ -148,7 +149,7 @@ fn passed(card: &Card, address: &str) -> String {
     let _ = write!(line, " · {}", link(run.id, address));
     let warnings = failing(card, CheckState::Warning);
     let folded = folded("Stages and times", &format!("{}{}", table(card), warnings));
-    join([line, folded, unmasked(card)])
+    join([line, folded, front_page(card, address), unmasked(card)])
 }
 
 fn broken(card: &Card, address: &str, verdict: &str) -> String {
@@ -160,6 +161,7 @@ fn broken(card: &Card, address: &str, verdict: &str) -> String {
         format!("{first}\n{second}"),
         format!("{}{}", table(card), failing(card, CheckState::Failed)),
         last_lines(card, culprit),
+        front_page(card, address),
         unmasked(card),
         how_again(culprit.map(|stage| stage.name)),
     ])
@@ -323,6 +325,15 @@ fn last_lines(card: &Card, culprit: Option<&Stage>) -> String {
     let Some(stage) = culprit.filter(|_| !card.tail.is_empty()) else { return String::new() };
     let from = card.tail.len().saturating_sub(TAIL);
     folded(&format!("Last lines of {} before the failure", stage.name), &fenced(&card.tail[from..]))
+}
+
+/// What the app showed after the install; the dashboard has the picture.
+fn front_page(card: &Card, address: &str) -> String {
+    if !card.has_picture {
+        return String::new();
+    }
+    let picture = format!("![The app's front page]({address}/runs/{}/evidence/{})", card.run.id, picture::NAME);
+    folded("Front page after the install", &picture)
 }
 
 fn folded(title: &str, inside: &str) -> String {

@@ -484,6 +484,7 @@ mod texts {
                         number: 2,
                         behind: Some(Behind { name: reason.clone(), pr: Some(Pr(1)), started_at: None, usually: None }),
                     }),
+                    has_picture: started,
                     checks: vec![Check {
                         stage: StageName::Checks,
                         name: reason.clone(),
@@ -553,7 +554,7 @@ mod texts {
             let is_broken = matches!(card.run.outcome, Some(Outcome::Failed | Outcome::TimedOut | Outcome::Infra));
             prop_assert!(!is_broken || first.chars().count() <= FIRST_LINE, "{first}");
             prop_assert_eq!(Command::find(&body), None);
-            let mut in_block = false;
+            let (mut in_block, mut pictures) = (false, 0);
             for event in Parser::new_ext(&body, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_GFM) {
                 match event {
                     Event::Start(Tag::CodeBlock(_)) => in_block = true,
@@ -570,12 +571,17 @@ mod texts {
                         let tags = ["<details>", "</details>", "<summary>"];
                         prop_assert!(tags.iter().any(|tag| html.starts_with(tag)), "{html:?} in {body}");
                     }
-                    Event::Start(Tag::Image { .. } | Tag::Heading { .. } | Tag::BlockQuote(_)) => {
+                    Event::Start(Tag::Image { dest_url, .. }) => {
+                        prop_assert_eq!(dest_url.as_ref(), "https://ci.example.org/runs/7/evidence/front-page.png");
+                        pictures += 1;
+                    }
+                    Event::Start(Tag::Heading { .. } | Tag::BlockQuote(_)) => {
                         prop_assert!(false, "structure from outside in {body}");
                     }
                     _ => {}
                 }
             }
+            prop_assert!(pictures <= usize::from(card.has_picture), "{pictures} pictures in {body}");
             let status = status::render(&card, "cc-ci/test", "https://ci.example.org");
             prop_assert!(status.description.chars().count() <= 140 && !status.description.contains('\n'));
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settle::Settling;
 use super::teardown::{End, tear_down};
-use super::{Job, Learned, Made, Trouble, head, off_the_runtime, overlay, secrets};
+use super::{Job, Learned, Made, Trouble, gather, head, off_the_runtime, overlay, secrets};
 use crate::abra::driver::Session;
 use crate::compose::{Compose, env_file};
 use crate::engine::run::{self, checked};
@@ -93,7 +93,9 @@ async fn deploy(
     let waited = settling.converges().await?;
     let note = settling.answers().await?;
     head::assert(job, stage, &said.compose, &made.stack, &tree.commit).await?;
-    Ok(Deployed { made, tree, said, before, note, waited })
+    let deployed = Deployed { made, tree, said, before, note, waited };
+    gather::deployed(job, stage, &deployed).await;
+    Ok(deployed)
 }
 
 /// Waits until an app that something was done to (a backup, a restore) is up, healthy and answers again.

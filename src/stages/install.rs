@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::picture::Picture;
 use super::{Done, Job, Learned, Trouble, deploy};
 use crate::model::StageName;
 
@@ -9,6 +10,7 @@ pub async fn install(job: &Job, cancel: &CancellationToken, learned: &mut Learne
     let head = learned.head(job)?;
     let deployed = deploy::fresh(job, cancel, StageName::Install, learned, &head).await?;
     let done = Done { note: Some(deployed.note.clone()), waited: deployed.waited };
+    learned.picture = job.config.runner.picture.then(|| Picture::of(job, &deployed, cancel));
     learned.deployed = Some(deployed);
     Ok(done)
 }

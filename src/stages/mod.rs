@@ -4,12 +4,14 @@
 pub mod base;
 pub mod deploy;
 pub mod fetch;
+pub mod gather;
 mod head;
 pub mod install;
 pub mod level;
 pub mod lint;
 pub mod names;
 pub mod overlay;
+pub mod picture;
 mod release_notes;
 mod secrets;
 mod settle;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use self::deploy::{Deployed, Tree};
+use self::picture::Picture;
 use self::teardown::Means;
 use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::clock::Clock;
@@ -31,6 +34,7 @@ use crate::engine::causes;
 use crate::engine::ledger::Ledger;
 use crate::engine::run;
 use crate::engine::watchdog::{Watchdog, spoken};
+use crate::evidence::Evidence;
 use crate::logs::Log;
 use crate::model::{AppDomain, CheckState, StackName, StageName};
 use crate::plan::Plan;
@@ -85,6 +89,7 @@ pub struct Job {
     pub run: Run,
     pub source: Source,
     pub log: Log,
+    pub evidence: Evidence,
     pub redactor: Redactor,
     pub watchdog: Watchdog,
     /// The run's own directory.
@@ -104,6 +109,8 @@ pub struct Learned {
     pub deployed: Option<Deployed>,
     /// What is torn down at the end, from the moment it was intended.
     pub app: Option<Made>,
+    /// Being taken, of the front page.
+    pub picture: Option<Picture>,
 }
 
 /// An app that was intended, and so is torn down.
@@ -117,7 +124,7 @@ pub struct Made {
 impl Learned {
     /// Nothing but what was asked.
     pub fn of(plan: Plan) -> Learned {
-        Learned { plan, recipe: None, domain: None, deployed: None, app: None }
+        Learned { plan, recipe: None, domain: None, deployed: None, app: None, picture: None }
     }
 
     fn recipe(&self) -> Result<(&Recipe, &AppDomain), Trouble> {

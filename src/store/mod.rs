@@ -9,6 +9,7 @@ pub mod audit;
 pub mod comments;
 pub mod deployments;
 pub mod events;
+pub mod evidence;
 pub mod heartbeats;
 pub mod outbox;
 pub mod pages;
@@ -36,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_plan.sql"),
     include_str!("../../migrations/0003_api.sql"),
     include_str!("../../migrations/0004_turns.sql"),
+    include_str!("../../migrations/0005_evidence.sql"),
 ];
 
 /// Reads at a time; one page is one read.

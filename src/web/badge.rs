@@ -11,26 +11,47 @@ use crate::store::pages::{self, Brief};
 /// How long READMEs may show what was.
 const CACHING: &str = "public, max-age=30";
 
-pub(super) async fn load(site: &Site, recipe: String) -> Result<Fresh, Wrong> {
+const GREEN: &str = "#1a7f4b";
+const OCHRE: &str = "#8f5a00";
+const RED: &str = "#b42828";
+const GREY: &str = "#5d636d";
+
+/// How its last run came out, with its level.
+pub(super) async fn verdict(site: &Site, recipe: String) -> Result<Fresh, Wrong> {
     let latest = site.store.read(move |db| pages::latest_of_recipe(db, &recipe, 20)).await?;
-    let (words, colour) = verdict(&latest);
-    let rendered = Rendered::new("image/svg+xml", CACHING, svg("cc-ci", &words, colour));
-    Ok(Fresh { rendered, good_for: Duration::from_secs(3600) })
+    let (words, colour) = last_word(&latest);
+    Ok(fresh(svg("cc-ci", &words, colour)))
+}
+
+/// Its level alone.
+pub(super) async fn level(site: &Site, recipe: String) -> Result<Fresh, Wrong> {
+    let latest = site.store.read(move |db| pages::latest_of_recipe(db, &recipe, 20)).await?;
+    let svg = match latest.iter().find_map(|brief| brief.level) {
+        Some(level @ ..=0) => svg("cc-ci level", &format!("{level} of 6"), RED),
+        Some(level @ 1..=3) => svg("cc-ci level", &format!("{level} of 6"), OCHRE),
+        Some(level) => svg("cc-ci level", &format!("{level} of 6"), GREEN),
+        None => svg("cc-ci level", "none yet", GREY),
+    };
+    Ok(fresh(svg))
+}
+
+fn fresh(svg: String) -> Fresh {
+    Fresh { rendered: Rendered::new("image/svg+xml", CACHING, svg), good_for: Duration::from_secs(3600) }
 }
 
 /// The last word on the recipe itself; trouble of the machine is none.
-fn verdict(latest: &[Brief]) -> (String, &'static str) {
+fn last_word(latest: &[Brief]) -> (String, &'static str) {
     let level = latest.iter().find_map(|brief| brief.level);
     let last = latest.iter().find_map(|brief| match brief.outcome {
-        Some(Outcome::Passed) => Some(("passed", "#1a7f4b")),
-        Some(Outcome::Failed) => Some(("failed", "#b42828")),
-        Some(Outcome::TimedOut) => Some(("timed out", "#b42828")),
+        Some(Outcome::Passed) => Some(("passed", GREEN)),
+        Some(Outcome::Failed) => Some(("failed", RED)),
+        Some(Outcome::TimedOut) => Some(("timed out", RED)),
         _ => None,
     });
     match (last, level) {
         (Some((word, colour)), Some(level)) => (format!("{word}, level {level}"), colour),
         (Some((word, colour)), None) => (word.to_owned(), colour),
-        (None, _) => ("not tested yet".to_owned(), "#5d636d"),
+        (None, _) => ("not tested yet".to_owned(), GREY),
     }
 }
 

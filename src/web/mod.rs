@@ -11,6 +11,7 @@ mod assets;
 mod badge;
 mod cache;
 mod decisions;
+mod evidence;
 mod health;
 mod layout;
 mod lines;
@@ -65,6 +66,8 @@ pub struct Web {
     pub alarms: Alarms,
     /// Where the runs' logs are.
     pub logs_dir: PathBuf,
+    /// Where the runs' evidence is.
+    pub evidence_dir: PathBuf,
     /// Where drawn pages may lie, in a file without a name.
     pub pages_dir: PathBuf,
     /// How people reach the pages, without a slash at the end.
@@ -91,6 +94,7 @@ impl Web {
             clock,
             alarms,
             logs_dir: config.logs_dir(),
+            evidence_dir: config.evidence_dir(),
             pages_dir: config.state_dir.clone(),
             address: config.web.address(),
             forge: Some(config.forge.url.trim_end_matches('/').to_owned()),
@@ -115,6 +119,7 @@ struct Site {
     clock: Clock,
     alarms: Alarms,
     logs: Arc<Path>,
+    evidence: PathBuf,
     address: String,
     forge: Option<String>,
     organisation: String,
@@ -200,6 +205,7 @@ impl Front {
             runner: web.runner,
             guard: api::Guard::default(),
             logs,
+            evidence: web.evidence_dir,
             news,
             started_at: web.clock.now(),
             store: web.store,

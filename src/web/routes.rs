@@ -14,7 +14,9 @@ use serde::Deserialize;
 use super::answer::{Rendered, Wrong};
 use super::cache::Topic;
 use super::run::Place;
-use super::{Fresh, Site, about, assets, badge, decisions, health, links, overview, queue, raw_log, repositories};
+use super::{
+    Fresh, Site, about, assets, badge, decisions, evidence, health, links, overview, queue, raw_log, repositories,
+};
 use super::{live, run, runs};
 use crate::model::{RepoName, RunId};
 use crate::store::pages;
@@ -34,11 +36,14 @@ pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
         .route("/runs/{id}/lines", get(show_lines))
         .route("/runs/{id}/log", get(show_log))
         .route("/runs/{id}/events", get(follow))
+        .route("/runs/{id}/evidence/{name}", get(show_evidence))
+        .route("/runs/{id}/result.json", get(show_result))
         .route("/queue", get(show_queue))
         .route("/decisions", get(show_decisions))
         .route("/repositories", get(show_repositories))
         .route("/about", get(show_about))
         .route("/badge/{file}", get(show_badge))
+        .route("/badge/{recipe}/level.svg", get(show_level_badge))
         .route("/health", get(say_alive))
         .route("/ready", get(say_ready))
         .route("/assets/{file}", get(give_asset))
@@ -143,6 +148,16 @@ async fn show_log(
     raw_log::answer(site.logs.to_path_buf(), id, from, &headers).await
 }
 
+async fn show_evidence(State(site): At, Path((id, name)): Path<(String, String)>) -> Result<Response<Body>, Wrong> {
+    let id = known_run(&site, &id).await?;
+    evidence::answer(&site, id, name).await
+}
+
+async fn show_result(State(site): At, Path(id): Path<String>) -> Result<Response<Body>, Wrong> {
+    let id = known_run(&site, &id).await?;
+    evidence::result(&site, id).await
+}
+
 #[derive(Deserialize)]
 struct FollowAsked {
     from: Option<String>,
@@ -204,11 +219,20 @@ async fn show_about(State(site): At) -> Rendered {
 async fn show_badge(State(site): At, uri: Uri, Path(file): Path<String>) -> Shown {
     let recipe: RepoName = file.strip_suffix(".svg").and_then(|recipe| recipe.parse().ok()).ok_or(Wrong::NoPage)?;
     let address = format!("/badge/{recipe}.svg");
-    let mut badge = site.page(&uri, address, Topic::Runs, badge::load(&site, recipe.to_string())).await;
+    picture(&recipe, site.page(&uri, address, Topic::Runs, badge::verdict(&site, recipe.to_string())).await)
+}
+
+async fn show_level_badge(State(site): At, uri: Uri, Path(recipe): Path<String>) -> Shown {
+    let recipe: RepoName = recipe.parse().map_err(|_| Wrong::NoPage)?;
+    let address = format!("/badge/{recipe}/level.svg");
+    picture(&recipe, site.page(&uri, address, Topic::Runs, badge::level(&site, recipe.to_string())).await)
+}
+
+/// READMEs show a picture or a broken one; there is no page to read there.
+fn picture(recipe: &RepoName, badge: Shown) -> Shown {
     if let Err(Wrong::Store(_)) = &badge {
-        // READMEs show a picture or a broken one; there is no page to read there.
         tracing::error!(recipe = %recipe, "a badge could not be made");
-        badge = Err(Wrong::NoPage);
+        return Err(Wrong::NoPage);
     }
     badge
 }

@@ -11,12 +11,15 @@ use super::outside::{Outside, Said};
 use super::overview::usual;
 use super::raw_log::blocking;
 use super::words::{self, Standing};
-use super::{Site, answer::Wrong, links};
+use super::{Site, answer::Wrong, evidence, links};
 use crate::clock::Time;
-use crate::model::{Asked, CheckState, Origin, Outcome, RunId, StageState};
+use crate::evidence::result::all_health_checked;
+use crate::model::{Asked, CheckState, Origin, Outcome, RunId, StageName, StageState};
+use crate::stages::level;
+use crate::store::evidence::Piece;
 use crate::store::runs::{self, Run};
 use crate::store::stages::{self, Check, Stage};
-use crate::store::{apps, pages};
+use crate::store::{apps, evidence as kept, pages};
 
 /// Checks listed before the passed ones are folded away.
 const CHECKS: usize = 8;
@@ -31,6 +34,7 @@ pub(super) struct Page {
     pub run: Run,
     pub stages: Vec<Stage>,
     pub checks: Vec<Check>,
+    pub evidence: Vec<Piece>,
     /// What teardowns failed to remove.
     pub leftovers: Vec<String>,
     /// Of the same pull request, newest first, itself too.
@@ -54,6 +58,7 @@ pub(super) async fn load(site: &Site, id: RunId, with_log: bool) -> Result<Page,
             forge,
             stages: stages::of_run(db, id)?,
             checks: stages::checks_of_run(db, id)?,
+            evidence: kept::of_run(db, id)?,
             leftovers: apps::of_run(db, id)?.into_iter().filter_map(|app| app.leftovers).collect(),
             siblings,
             usual: usual(db, &run.recipe)?,
@@ -123,6 +128,7 @@ pub(super) fn now(page: &Page) -> Markup {
                     (plan(page))
                     (stage_table(page))
                     (check_table(page))
+                    @if page.run.outcome.is_some() || !page.evidence.is_empty() { (evidence::section(page.run.id, &page.evidence)) }
                 }
                 (facts(page))
             }
@@ -397,6 +403,9 @@ fn facts(page: &Page) -> Markup {
                 @if !run.title.is_empty() { dt { "title" } dd { (Outside(&run.title)) } }
                 dt { "asked" } dd { code { (asked) } }
                 dt { "commit" } dd { code { (run.head) } }
+                @if run.outcome.is_some() && page.stages.iter().any(|stage| stage.name == StageName::Install && stage.state == StageState::Passed) {
+                    dt { "README" } dd title="The score that the recipe's README may claim" { "Tests: " (level::readme_score(&page.stages, all_health_checked(&page.checks))) }
+                }
                 @if let Some(base) = &run.base { dt { "upgraded from" } dd { code { (Outside(base)) } } }
                 @if let Some(branch) = &run.base_branch { dt { "base branch" } dd { code { (Outside(branch)) } } }
                 @if let Some(domain) = &run.domain { dt { "deployed at" } dd { code { (Outside(domain)) } } }

@@ -11,6 +11,7 @@ mod failing_apps;
 mod forge_down;
 mod other_doors;
 mod passes;
+mod proof;
 mod pushed_after;
 mod recording_abra;
 mod restart;

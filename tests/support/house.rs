@@ -31,6 +31,8 @@ pub(crate) enum Setup {
     AbraOtherwise,
     Webhook,
     BaseUnderTheHeadsStamp,
+    /// With pictures of the apps' front pages, for which others have no time.
+    Pictures,
 }
 
 impl Setup {
@@ -144,12 +146,13 @@ impl House {
              state_dir: {state}\n\
              forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  {looks}\n\
              web: {{listen: '127.0.0.1:{web}'}}\n\
-             runner:\n  abra: {abra}\n  retry_after: 1s\n\
+             runner:\n  abra: {abra}\n  retry_after: 1s\n  picture: {picture}\n\
              proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n",
             domain = self.number.domain(),
             state = self.path("state").display(),
             forge = self.forge.url,
             abra = abra.display(),
+            picture = matches!(self.setup, Setup::Pictures),
             token = self.path("token").display(),
             web = self.web_port,
             authority = self.rig.authority.display(),
@@ -163,7 +166,9 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual | Setup::Webhook => format!("exec '{CC_CI}' abra \"$@\"\n"),
+            Setup::Usual | Setup::Webhook | Setup::Pictures => {
+                format!("exec '{CC_CI}' abra \"$@\"\n")
+            }
             Setup::RecordingAbra => format!(
                 "{{ printf '%s\\n' \"$@\"; printf '\\n-\\n'; env; printf '\\n--\\n'; }} >>'{}'\nexec '{CC_CI}' abra \"$@\"\n",
                 calls.display()

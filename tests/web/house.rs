@@ -144,6 +144,7 @@ fn web(store: &Store, clock: &Clock, alarms: &Alarms, logs: &std::path::Path, ad
         clock: clock.clone(),
         alarms: alarms.clone(),
         logs_dir: logs.into(),
+        evidence_dir: logs.with_file_name("evidence"),
         pages_dir: logs.into(),
         address: address.to_owned(),
         forge: Some("https://git.example.org".into()),

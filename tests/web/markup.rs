@@ -5,7 +5,7 @@ const ELEMENTS: &[&str] = &[
     "html", "head", "meta", "title", "link", "script", "noscript", "body", "a", "header", "nav", "main", "footer",
     "div", "section", "article", "h1", "h2", "h3", "p", "ul", "ol", "li", "dl", "dt", "dd", "table", "thead", "tbody",
     "tr", "th", "td", "span", "b", "i", "code", "pre", "time", "form", "label", "input", "button", "details",
-    "summary",
+    "summary", "img",
 ];
 const ATTRIBUTES: &[&str] = &[
     "lang",
@@ -37,6 +37,10 @@ const ATTRIBUTES: &[&str] = &[
     "spellcheck",
     "value",
     "hidden",
+    "alt",
+    "loading",
+    "width",
+    "height",
     "data-label",
     "data-since",
     "data-again",
@@ -94,7 +98,11 @@ pub(crate) fn holds_to_the_rules(html: &str, address: &str) {
         assert!(ELEMENTS.contains(&tag.name.as_str()), "{address}: <{}>", tag.name);
         for (name, value) in &tag.attributes {
             assert!(ATTRIBUTES.contains(&name.as_str()), "{address}: {name}=\"{value}\" on <{}>", tag.name);
-            if name == "src" || (name == "href" && tag.name == "link") {
+            if name == "src" && tag.name == "img" {
+                let run = value.strip_prefix("/runs/").and_then(|rest| rest.strip_suffix("/evidence/front-page.png"));
+                let is_own = run.is_some_and(|run| run.bytes().all(|byte| byte.is_ascii_digit()));
+                assert!(is_own, "{address}: {name}=\"{value}\"");
+            } else if name == "src" || (name == "href" && tag.name == "link") {
                 assert!(value.starts_with("/assets/"), "{address}: {name}=\"{value}\"");
             }
             if name == "href" && tag.name == "a" {
@@ -110,6 +118,7 @@ pub(crate) fn holds_to_the_rules(html: &str, address: &str) {
             assert_eq!(html.matches(what).count(), count, "{address}: {what}");
         }
     }
+    assert!(html.matches("<img").count() <= 1, "{address}: more pictures than the front page's");
     let mut ids: Vec<String> = tags(html).iter().filter_map(|tag| tag.get("id").map(str::to_owned)).collect();
     let all = ids.len();
     ids.sort();
