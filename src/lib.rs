@@ -28,5 +28,6 @@ pub mod secrets;
 pub mod stages;
 pub mod store;
 pub mod swarm;
+pub mod systemd;
 pub mod web;
 pub mod yaml;

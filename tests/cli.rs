@@ -56,3 +56,49 @@ fn what_cannot_be_deployed_puts_up_no_proxy() {
     }
     assert!(said.contains(".env.sample") && output.status.code() == Some(1), "{said}");
 }
+
+#[test]
+fn the_database_is_copied_looked_through_and_put_back_only_where_nobody_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (state, copies, anew) = (path("state"), path("copies"), path("anew"));
+    let seeded = cc_ci(&["dev", "seed", "--dir", &state, "--runs", "20"]);
+    assert!(seeded.status.success(), "{}", said(&seeded));
+    std::fs::create_dir_all(&copies).unwrap();
+    let db = |arguments: &[&str]| cc_ci(&[&["db"], arguments].concat());
+    for _ in 0..2 {
+        let output = db(&["backup", "--state", &state, &copies, "--keep", "1"]);
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let kept: Vec<_> = std::fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [copy] = &kept[..] else { panic!("{kept:?}") };
+    let copy = copy.to_str().unwrap();
+    let checked = db(&["check", copy]);
+    assert!(said(&checked).contains(": whole, "), "{}", said(&checked));
+
+    let refused = db(&["restore", "--state", &state, copy]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("is there already; a restore overwrites nothing"), "{}", said(&refused));
+
+    // Somebody works there: the kernel's lock says so.
+    std::fs::create_dir_all(&anew).unwrap();
+    let lock = std::fs::File::create(path("anew/runner.lock")).unwrap();
+    lock.lock().unwrap();
+    let refused = db(&["restore", "--state", &anew, copy]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("is held by another runner"), "{}", said(&refused));
+    drop(lock);
+    let restored = db(&["restore", "--state", &anew, copy]);
+    assert!(restored.status.success(), "{}", said(&restored));
+    let list = |state: &str| said(&cc_ci(&["runs", "list", "--state", state]));
+    assert_eq!(list(&state), list(&anew));
+
+    let damaged = path("damaged.db");
+    let mut bytes = std::fs::read(copy).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..half + 8192].fill(0xaa);
+    std::fs::write(&damaged, bytes).unwrap();
+    let checked = db(&["check", &damaged]);
+    assert_eq!(checked.status.code(), Some(1), "{}", said(&checked));
+    assert!(said(&checked).contains("is damaged"), "{}", said(&checked));
+}

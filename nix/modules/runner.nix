@@ -71,7 +71,11 @@ in
         if [[ -n ''${MAINPID-} ]]; then kill -INT "$MAINPID"; fi
       '';
       serviceConfig = hardening // {
-        Type = "exec";
+        Type = "notify";
+        # Of a process that hangs; one that works says so three times in this time.
+        WatchdogSec = 60;
+        # Memory holds secrets.
+        LimitCORE = 0;
         ExecStart = "${lib.getExe cfg.package} runner --config ${cfg.configFiles.runner}";
         KillSignal = "SIGTERM";
         # Only the runner is told; it ends its children itself, and what is left at the very end is killed.

@@ -38,7 +38,11 @@ in
         "systemd-tmpfiles-setup.service"
       ];
       serviceConfig = hardening // {
-        Type = "exec";
+        Type = "notify";
+        # Of a process that hangs; one that works says so three times in this time.
+        WatchdogSec = 60;
+        # Memory holds secrets.
+        LimitCORE = 0;
         ExecStart = "${lib.getExe cfg.package} serve --config ${cfg.configFiles.server}";
         User = "cc-ci-server";
         Group = "cc-ci";

@@ -171,6 +171,22 @@ PYTHON
   ) || die 'a client was refused while the server restarted'
 }
 
+# units_hang PROCESS: stands still, and is noticed; with a shorter patience than the unit's own, which is a minute.
+units_hang() {
+  local unit=cc-ci-$1 pid
+  inside bash -c "mkdir -p /run/systemd/system/$unit.service.d && printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/$unit.service.d/soon.conf"
+  inside systemctl daemon-reload
+  inside systemctl restart "$unit"
+  pid=$(process "$1")
+  inside kill -STOP "$pid"
+  inside timeout 30 bash -c "until [[ \$(systemctl show -P MainPID $unit) != @(0|$pid) && \$(systemctl is-active $unit) == active ]]; do sleep 0.1; done" ||
+    die "$unit hangs, and nobody minds"
+  inside journalctl -u "$unit" -o cat | grep -q 'Watchdog timeout' || die "$unit was started anew by something else"
+  inside rm "/run/systemd/system/$unit.service.d/soon.conf"
+  inside systemctl daemon-reload
+  inside systemctl restart "$unit"
+}
+
 units_try() {
   local server runner path stack
   server=$(process server) runner=$(process runner)
@@ -196,6 +212,11 @@ units_try() {
   # Its process is gone when its teardown is.
   inside timeout 60 bash -c "until [[ \$(systemctl show -P MainPID cc-ci-runner) != @(0|$runner) ]]; do sleep 0.1; done"
   holds 'a changed runner waits for the run, and starts anew after it'
+
+  inside timeout 30 bash -c 'until [[ $(systemctl show -P StatusText cc-ci-runner) == ready ]]; do sleep 0.1; done' ||
+    die "$(inside systemctl status cc-ci-runner)"
+  for path in server runner; do units_hang "$path"; done
+  holds 'a process that hangs is killed by its watchdog and started anew'
 
   units_gap
   holds "a client that asks all the time is never refused while the server restarts, and waits at most ${units_gap_ms} ms"

@@ -4,6 +4,7 @@
 //! configuration) · 3 the machine, the network or the forge is at fault.
 
 mod audit;
+mod db;
 mod dev;
 mod lint;
 mod process;
@@ -58,6 +59,9 @@ enum Command {
     /// Shows what was done with tokens and on the command line, and checks that nobody changed it.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Copies the database, puts a copy back, looks through it.
+    #[command(subcommand)]
+    Db(db::Db),
     /// Brings Swarm or the proxy to the state they should have, whatever is found.
     Reconcile(reconcile::Reconcile),
     /// Files of secrets in sops' form: checks, shows, sets, edits, rotates.
@@ -171,6 +175,7 @@ fn dispatch(command: Command) -> Done {
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Token(command) => process::on_runtime(1, token::token(command)),
         Command::Audit(command) => process::on_runtime(1, audit::audit(command)),
+        Command::Db(command) => db::db(command),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
         Command::Secrets(command) => secrets::secrets(command),
         Command::Lint(lint) => process::on_runtime(2, lint::lint(lint)),

@@ -35,6 +35,7 @@ use crate::secrets;
 use crate::secrets::redact::Redactor;
 use crate::store::heartbeats::{self, Heartbeat};
 use crate::store::{Store, StoreError};
+use crate::systemd::Notify;
 use crate::web::{self, Web};
 
 /// Between two heartbeats of the server.
@@ -75,7 +76,7 @@ pub(super) fn serve(configured: &Configured) -> Done {
         let _lock = lock(&config, "serve")?;
         let listener = listen(&config).await?;
         let store = open(&config)?;
-        server(config, store, listener, stop).await
+        server(config, store, listener, &Notify::from_env(), stop).await
     })
 }
 
@@ -86,7 +87,7 @@ pub(super) fn runner(configured: &Configured) -> Done {
         let (drain, haste) = (CancellationToken::new(), CancellationToken::new());
         on_signals(drain.clone(), haste.clone())?;
         let store = open(&config)?;
-        run_engine(&config, store, drain, haste).await
+        run_engine(&config, store, Notify::from_env(), drain, haste).await
     })
 }
 
@@ -109,8 +110,10 @@ pub(super) fn up(up: Up) -> Done {
         let store = open(&config)?;
         // The pages go on until the engine has come to its end, so that one can watch it.
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server(Arc::clone(&config), store.clone(), listener, stop.clone()));
-        let ran = run_engine(&config, store, drain, haste).await;
+        let (served, stopped, notify) = (store.clone(), stop.clone(), Notify::default());
+        let of_server = Arc::clone(&config);
+        let serving = tokio::spawn(async move { server(of_server, served, listener, &notify, stopped).await });
+        let ran = run_engine(&config, store, Notify::from_env(), drain, haste).await;
         stop.cancel();
         let served = serving.await.context("the server broke off")?;
         drop(forge);
@@ -118,9 +121,15 @@ pub(super) fn up(up: Up) -> Done {
     })
 }
 
-async fn run_engine(config: &Arc<Config>, store: Store, drain: CancellationToken, haste: CancellationToken) -> Done {
+async fn run_engine(
+    config: &Arc<Config>,
+    store: Store,
+    notify: Notify,
+    drain: CancellationToken,
+    haste: CancellationToken,
+) -> Done {
     let bell = Bell::of(config.bell("serve"));
-    engine::runner(Arc::clone(config), store, Clock::system(), bell, Shutdown { drain, haste })
+    engine::runner(Arc::clone(config), store, Clock::system(), bell, notify, Shutdown { drain, haste })
         .await
         .map_err(Failure::infra)?;
     Ok(ExitCode::SUCCESS)
@@ -167,7 +176,13 @@ async fn listen(config: &Config) -> Result<TcpListener, Failure> {
 }
 
 /// Intake, report and the pages, until told to stop.
-async fn server(config: Arc<Config>, store: Store, listener: TcpListener, stop: CancellationToken) -> Done {
+async fn server(
+    config: Arc<Config>,
+    store: Store,
+    listener: TcpListener,
+    notify: &Notify,
+    stop: CancellationToken,
+) -> Done {
     let clock = Clock::system();
     let started_at = clock.now();
     let (alarms, nudge, redactor) = (Alarms::default(), Nudge::default(), Redactor::new());
@@ -222,10 +237,13 @@ async fn server(config: Arc<Config>, store: Store, listener: TcpListener, stop: 
     let intake = tokio::spawn(intake::run(intake, stop.clone()));
     let report = tokio::spawn(report::run(report, stop.clone()));
     let beating = tokio::spawn(beat(store.clone(), clock, started_at, stop.clone()));
+    let living = tokio::spawn(notify.clone().live(store.clone(), stop.clone()));
     let hearing = tokio::spawn(hear(store, door, stop.clone()));
+    notify.ready();
     let served = web::serve(listener, site, stop.clone()).await.context("serving pages");
+    notify.stopping();
     stop.cancel();
-    for task in [intake, report, beating, hearing] {
+    for task in [intake, report, beating, living, hearing] {
         task.await.context("a part of the server broke off")?;
     }
     served?;

@@ -67,7 +67,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn dir(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn dir(&self) -> Result<PathBuf, Failure> {
         match &self.state {
             Some(dir) => Ok(dir.clone()),
             None => Ok(self.configured.load_without_secrets()?.state_dir),

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Time};
 use crate::store::heartbeats::{self, Heartbeat};
 use crate::swarm::Swarm;
 use crate::swarm::host::Facts;
+use crate::systemd::Notify;
 
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -44,12 +45,19 @@ pub struct Heart {
     clock: Clock,
     started_at: Time,
     said: Arc<Mutex<Said>>,
+    notify: Notify,
 }
 
 impl Heart {
-    pub fn new(ledger: Ledger, clock: Clock, said: Said) -> Heart {
+    pub fn new(ledger: Ledger, clock: Clock, said: Said, notify: Notify) -> Heart {
         let started_at = clock.now();
-        Heart { ledger, clock, started_at, said: Arc::new(Mutex::new(said)) }
+        Heart { ledger, clock, started_at, said: Arc::new(Mutex::new(said)), notify }
+    }
+
+    /// What the process does now, in the next beat and for systemd.
+    pub fn state(&self, words: &str) {
+        self.notify.status(words);
+        self.say(|said| words.clone_into(&mut said.state));
     }
 
     /// Changes what the next beat says.

@@ -36,6 +36,7 @@ use crate::secrets::{self, SecretFileError};
 use crate::store::{Store, StoreError, repositories};
 use crate::swarm::Swarm;
 use crate::swarm::login::{BadLogins, Logins};
+use crate::systemd::Notify;
 
 /// Between two tries at a Docker that does not answer.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -65,6 +66,7 @@ pub async fn runner(
     store: Store,
     clock: Clock,
     bell: Bell,
+    notify: Notify,
     shutdown: impl Into<Shutdown>,
 ) -> Result<(), RunnerFault> {
     let shutdown = shutdown.into();
@@ -85,7 +87,7 @@ pub async fn runner(
         Door::open(&door_path).map_err(|source| RunnerFault::Door { path: door_path.display().to_string(), source })?;
     let ledger = Ledger::new(store, bell);
     let said = Said { state: "starting".into(), parallel: config.runner.parallel, ..Said::default() };
-    let heart = Heart::new(ledger.clone(), clock.clone(), said);
+    let heart = Heart::new(ledger.clone(), clock.clone(), said, notify.clone());
 
     let found =
         Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &shutdown.drain).await;
@@ -96,7 +98,15 @@ pub async fn runner(
     };
     tracing::info!(version = abra.version, place = abra.place(), "abra found");
     heart.say(|said| said.abra = Some(format!("{} ({})", abra.version, abra.place())));
-    let Some(swarm) = docker(&config.runner.docker, &heart, &shutdown.drain).await else { return Ok(()) };
+    // What could be wrong for good is not. Nobody has to wait for Docker, or for what a runner before this one left.
+    notify.ready();
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let living = tokio::spawn(notify.clone().live(ledger.store.clone(), over.clone()));
+    let Some(swarm) = docker(&config.runner.docker, &heart, &shutdown.drain).await else {
+        notify.stopping();
+        return Ok(());
+    };
     let instance = instance(&ledger).await?;
     let engine = Engine {
         config,
@@ -108,32 +118,41 @@ pub async fn runner(
         instance,
     };
 
-    heart.say(|said| said.state = "recovering".into());
-    let over = CancellationToken::new();
+    heart.state("recovering");
     let beating = tokio::spawn(heart.clone().run(engine.swarm.clone(), over.clone()));
-    let recovered = recover::recover(&engine).await;
+    let recovered = notify.more_time_for(recover::recover(&engine)).await;
     if let Ok(closed) = recovered {
         tracing::info!(closed, "ready for runs");
-        heart.say(|said| said.state = "ready".into());
+        heart.state("ready");
         let leftovers = tokio::spawn(leftovers(engine.clone(), over.clone()));
         let expiry = expiry::watch(Arc::clone(&engine.config), heart.clone(), clock.clone(), over.clone());
         let expiry = tokio::spawn(expiry);
         let runner = &engine.config.runner;
         let scheduler = Scheduler::new(ledger, clock, engine.clone(), runner.parallel, runner.grace);
-        let drained = shutdown.drain.clone();
-        let stopping = heart.clone();
+        let hurried = shutdown.haste.clone();
+        let (drained, stopping) = (shutdown.drain.clone(), heart.clone());
         tokio::spawn(async move {
             drained.cancelled().await;
-            stopping.say(|said| said.state = "stopping".into());
+            stopping.state("stopping");
         });
-        scheduler.serve(Some(&door), shutdown).await;
+        let serving = scheduler.serve(Some(&door), shutdown);
+        tokio::pin!(serving);
+        let done = tokio::select! {
+            () = &mut serving => true,
+            () = hurried.cancelled() => false,
+        };
+        notify.stopping();
+        if !done {
+            notify.more_time_for(serving).await;
+        }
         over.cancel();
         let _ = leftovers.await;
         let _ = expiry.await;
     }
     over.cancel();
     let _ = beating.await;
-    heart.say(|said| said.state = "stopped".into());
+    let _ = living.await;
+    heart.state("stopped");
     heart.beat(None).await;
     recovered.map(drop).map_err(RunnerFault::from)
 }
@@ -164,10 +183,8 @@ async fn docker(socket: &Path, heart: &Heart, stop: &CancellationToken) -> Optio
             tracing::error!(error = fault, "Docker does not answer; waiting for it");
             told = true;
         }
-        heart.say(|said| {
-            said.state = "waiting for Docker".into();
-            said.fault = Some(fault);
-        });
+        heart.state("waiting for Docker");
+        heart.say(|said| said.fault = Some(fault));
         heart.beat(None).await;
         tokio::select! {
             () = stop.cancelled() => return None,

@@ -7,6 +7,7 @@
 pub mod apps;
 pub mod audit;
 pub mod comments;
+pub mod copy;
 pub mod deployments;
 pub mod events;
 pub mod evidence;
@@ -194,6 +195,15 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Whether the threads of the database take work and come back from it. What they say does not matter: a full disk is no
+    /// reason to end the process.
+    pub async fn answers(&self) -> bool {
+        let (wrote, written) = oneshot::channel();
+        let job: Work = Box::new(move |_| _ = wrote.send(()));
+        let read = self.read(|_| Ok(()));
+        self.writer.send(job).is_ok() && written.await.is_ok() && !matches!(read.await, Err(StoreError::Closed))
     }
 
     /// How many commits this process knows of.

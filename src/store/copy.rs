@@ -1,0 +1,269 @@
+//! Copies of the database: made while it is in use, and put back where there is none.
+//!
+//! A copy is one file that is whole or not there: it is made beside its place, looked through, written to the disk and only then
+//! called by its name. What is put back is looked through before anything is touched. Everything in here blocks.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use super::MIGRATIONS;
+
+/// What is wrong with a database or a copy of one, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("{path} cannot be read: {source}", path = path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{path} is no database of cc-ci ({why})", path = path.display())]
+    NotOurs { path: PathBuf, why: String },
+    #[error("{path} is damaged: {}; restore a backup", found.join("; "), path = path.display())]
+    Damaged { path: PathBuf, found: Vec<String> },
+    #[error(
+        "{path} was written by a newer cc-ci (schema {schema}, this program knows {known}); install that version",
+        path = path.display(), known = MIGRATIONS.len()
+    )]
+    Newer { path: PathBuf, schema: usize },
+    #[error("{path} is the database itself; name a file elsewhere", path = path.display())]
+    OntoItself { path: PathBuf },
+    #[error(
+        "{path} is there already; a restore overwrites nothing: move it away first, with {name}-wal and {name}-shm if they are there",
+        path = path.display(), name = path.file_name().unwrap_or_default().to_string_lossy()
+    )]
+    There { path: PathBuf },
+    #[error("{path} could not be written: {source}", path = path.display())]
+    NotWritten { path: PathBuf, source: io::Error },
+    #[error("{path} could not be copied: {source}", path = path.display())]
+    NotCopied { path: PathBuf, source: rusqlite::Error },
+}
+
+/// A database that was looked through and is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    pub schema: usize,
+    pub runs: u64,
+    pub bytes: u64,
+}
+
+impl Whole {
+    /// Whether this program would change its schema when it opens it.
+    pub fn is_older(&self) -> bool {
+        self.schema < MIGRATIONS.len()
+    }
+}
+
+/// Looks through a database from its first page to its last, and changes nothing.
+pub fn examine(path: &Path) -> Result<Whole, CopyError> {
+    let bytes = fs::metadata(path).map_err(|source| CopyError::Unreadable { path: path.into(), source })?.len();
+    let connection = open(path)?;
+    let not_ours = |error: rusqlite::Error| CopyError::NotOurs { path: path.into(), why: error.to_string() };
+    let schema: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(not_ours)?;
+    let schema = usize::try_from(schema).unwrap_or(usize::MAX);
+    if schema == 0 {
+        return Err(CopyError::NotOurs { path: path.into(), why: "it has no schema".into() });
+    }
+    if schema > MIGRATIONS.len() {
+        return Err(CopyError::Newer { path: path.into(), schema });
+    }
+    let found = faults(&connection).unwrap_or_else(|error| vec![error.to_string()]);
+    if !found.is_empty() {
+        return Err(CopyError::Damaged { path: path.into(), found });
+    }
+    let runs: i64 = connection.query_row("select count(*) from runs", [], |row| row.get(0)).map_err(not_ours)?;
+    Ok(Whole { schema, runs: runs.unsigned_abs(), bytes })
+}
+
+/// A few of what is wrong.
+fn faults(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+    let mut integrity = connection.prepare("pragma integrity_check(5)")?;
+    let said: Vec<String> = integrity.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut found: Vec<String> = said.into_iter().filter(|line| line != "ok").collect();
+    let mut orphans =
+        connection.prepare("select \"table\", count(*) from pragma_foreign_key_check group by 1 limit 5")?;
+    let orphans = orphans.query_map([], |row| {
+        Ok(format!("{} rows of {} lead nowhere", row.get::<_, i64>(1)?, row.get::<_, String>(0)?))
+    })?;
+    for orphan in orphans {
+        found.push(orphan?);
+    }
+    Ok(found)
+}
+
+fn open(path: &Path) -> Result<Connection, CopyError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| CopyError::NotOurs { path: path.into(), why: error.to_string() })?;
+    let patient = connection.busy_timeout(std::time::Duration::from_secs(10));
+    patient.map_err(|source| CopyError::NotCopied { path: path.into(), source })?;
+    Ok(connection)
+}
+
+/// Copies the database as it is at this moment into `to`, which nobody but its owner may read. Whoever uses the database goes on
+/// meanwhile. An earlier copy in that place is replaced when the new one is whole.
+pub fn back_up(database: &Path, to: &Path) -> Result<Whole, CopyError> {
+    let same = |a: &Path, b: &Path| match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    };
+    let beside = ["-wal", "-shm"].map(|end| with_end(database, end));
+    if beside.iter().map(PathBuf::as_path).chain([database]).any(|ours| same(ours, to)) {
+        return Err(CopyError::OntoItself { path: to.into() });
+    }
+    place(database, to, 0o600)
+}
+
+/// Puts a copy back as the database, where there is none. Whoever calls holds the locks of the state directory.
+pub fn restore(copy: &Path, database: &Path) -> Result<Whole, CopyError> {
+    examine(copy)?;
+    // The appliance makes an empty file with the right owner and mode before anything runs. A write-ahead log without its
+    // database would be taken for the new one's.
+    let there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.len() > 0);
+    if let Some(path) = [database.to_owned(), with_end(database, "-wal")].into_iter().find(|path| there(path)) {
+        return Err(CopyError::There { path });
+    }
+    place(copy, database, 0o660)
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Copies a database into a new file, looks that through, and gives it its name.
+fn place(from: &Path, to: &Path, mode: u32) -> Result<Whole, CopyError> {
+    let partial = with_end(to, &format!(".{}.partial", std::process::id()));
+    let done = write(from, to, &partial, mode);
+    if done.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    done
+}
+
+fn write(from: &Path, to: &Path, partial: &Path, mode: u32) -> Result<Whole, CopyError> {
+    let failed = |source| CopyError::NotWritten { path: to.into(), source };
+    match fs::remove_file(partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(partial).map_err(failed)?;
+    // Of the file that holds the place, where one does.
+    if let (0o660, Ok(meta)) = (mode, fs::metadata(to)) {
+        file.set_permissions(meta.permissions()).map_err(failed)?;
+        std::os::unix::fs::fchown(&file, Some(meta.uid()), Some(meta.gid())).map_err(failed)?;
+    }
+    copy(from, partial).map_err(|source| CopyError::NotCopied { path: from.into(), source })?;
+    let whole = examine(partial)?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(partial, to).map_err(failed)?;
+    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(whole)
+}
+
+/// All pages at once, so that no commit in between makes it begin anew: with a write-ahead log a reader holds up nobody.
+fn copy(from: &Path, to: &Path) -> Result<(), rusqlite::Error> {
+    let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    source.busy_timeout(std::time::Duration::from_secs(10))?;
+    let mut target = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    {
+        let backup = Backup::new(&source, &mut target)?;
+        while backup.step(-1)? != StepResult::Done {}
+    }
+    // One file, with nothing beside it.
+    target.pragma_update(None, "journal_mode", "delete")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::tests::empty;
+    use super::super::{Store, repositories};
+    use super::*;
+
+    async fn set(store: &Store, value: &'static str) {
+        store.write("is being tested", move |tx| repositories::set_cursor(tx, "search", value)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_a_database_in_use_holds_what_was_committed_and_comes_back() {
+        let (dir, store) = empty();
+        set(&store, "before").await;
+        let copy = dir.path().join("copy.db");
+        let whole = back_up(store.path(), &copy).unwrap();
+        assert_eq!((whole.schema, whole.runs), (MIGRATIONS.len(), 0));
+        set(&store, "after").await;
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let anew = dir.path().join("anew.db");
+        restore(&copy, &anew).unwrap();
+        assert!(matches!(restore(&copy, &anew), Err(CopyError::There { .. })));
+        let back = Store::open(&anew).unwrap();
+        let value = back.read(|db| repositories::cursor(db, "search")).await.unwrap();
+        assert_eq!(value.as_deref(), Some("before"));
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.into_iter().all(|name| !name.contains("partial") && name != "copy.db-wal"));
+    }
+
+    #[tokio::test]
+    async fn a_copy_under_writes_is_whole() {
+        let (dir, store) = empty();
+        let writing = store.clone();
+        let writer = tokio::spawn(async move {
+            for _ in 0..300 {
+                set(&writing, "again").await;
+            }
+        });
+        for round in 0..5 {
+            let (from, to) = (store.path().to_owned(), dir.path().join(format!("copy-{round}.db")));
+            tokio::task::spawn_blocking(move || back_up(&from, &to)).await.unwrap().unwrap();
+        }
+        writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_whole_database_of_ours_is_refused_and_nothing_is_touched() {
+        let (dir, store) = empty();
+        set(&store, "here").await;
+        let path = |name: &str| dir.path().join(name);
+        let copy = path("copy.db");
+        back_up(store.path(), &copy).unwrap();
+        assert!(matches!(back_up(store.path(), store.path()), Err(CopyError::OntoItself { .. })));
+
+        let newer = path("newer.db");
+        fs::copy(&copy, &newer).unwrap();
+        Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(restore(&newer, &path("x.db")), Err(CopyError::Newer { schema: 99, .. })));
+
+        let torn = path("torn.db");
+        let mut bytes = fs::read(&copy).unwrap();
+        let (from, to) = (bytes.len() / 3, bytes.len() / 2);
+        bytes[from..to].fill(0xff);
+        fs::write(&torn, bytes).unwrap();
+        let error = restore(&torn, &path("x.db")).unwrap_err();
+        assert!(matches!(error, CopyError::Damaged { .. } | CopyError::NotOurs { .. }), "{error}");
+
+        fs::write(path("text"), "not a database, but long enough to be taken for one ".repeat(100)).unwrap();
+        let error = restore(&path("text"), &path("x.db")).unwrap_err().to_string();
+        assert!(error.contains("is no database of cc-ci"), "{error}");
+        assert!(!path("x.db").exists());
+
+        fs::write(path("y.db-wal"), "of another one").unwrap();
+        assert!(matches!(restore(&copy, &path("y.db")), Err(CopyError::There { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_empty_file_that_the_appliance_makes_keeps_its_mode() {
+        let (dir, store) = empty();
+        let (copy, place) = (dir.path().join("copy.db"), dir.path().join("place.db"));
+        back_up(store.path(), &copy).unwrap();
+        fs::write(&place, "").unwrap();
+        fs::set_permissions(&place, PermissionsExt::from_mode(0o640)).unwrap();
+        restore(&copy, &place).unwrap();
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}
