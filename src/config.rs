@@ -17,6 +17,9 @@ pub struct Config {
     /// Database, logs, workspaces.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
+    /// What this appliance knows about recipes: `<recipe>/recipe.yaml` and `<recipe>/checks/` in it.
+    #[serde(default = "default_recipes_dir")]
+    pub recipes_dir: PathBuf,
     pub forge: Forge,
     #[serde(default)]
     pub web: Web,
@@ -290,6 +293,10 @@ pub enum LogFormat {
 
 fn default_state_dir() -> PathBuf {
     "/var/lib/cc-ci".into()
+}
+
+fn default_recipes_dir() -> PathBuf {
+    "/etc/cc-ci/recipes".into()
 }
 
 fn default_context() -> String {

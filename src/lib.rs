@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod forge;
 pub mod git;
 pub mod intake;
+pub mod knowledge;
 pub mod logs;
 pub mod model;
 pub mod plan;

@@ -102,3 +102,38 @@ fn the_database_is_copied_looked_through_and_put_back_only_where_nobody_works() 
     assert_eq!(checked.status.code(), Some(1), "{}", said(&checked));
     assert!(said(&checked).contains("is damaged"), "{}", said(&checked));
 }
+
+#[test]
+fn what_is_said_of_a_recipe_is_validated_with_its_scripts() {
+    let recipe = tempfile::tempdir().unwrap();
+    let root = recipe.path();
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        std::fs::write(root.join(path), text).unwrap();
+    };
+    write(".env.sample", "TYPE=notes\nDOMAIN=notes.example.com\n");
+    write("compose.yml", "services:\n  app:\n    image: notes:1.0\n");
+    let shown = root.to_str().unwrap();
+
+    let enrolled = cc_ci(&["enroll", shown]);
+    assert!(enrolled.status.success() && root.join(".cc-ci/recipe.yaml").is_file(), "{}", said(&enrolled));
+    let good = cc_ci(&["validate", shown]);
+    assert!(good.status.success() && said(&good).contains(".cc-ci: good; 0 scripts"), "{}", said(&good));
+    let again = cc_ci(&["enroll", shown]);
+    assert_eq!(again.status.code(), Some(1), "{}", said(&again));
+
+    write(".cc-ci/recipe.yaml", "checks: [{get: /, tilte: Notes}]\npolicy: [{rule: bind-mount, because: why not}]\n");
+    write(".cc-ci/checks/seed.lua", "local ci = require('cc-ci')\nci.job('seed', {'instal'}, function() end)\n");
+    let output = cc_ci(&["validate", shown, "--json"]);
+    let unread = said(&output).contains("the scripts were not loaded");
+    assert_eq!(output.status.code(), Some(if unread { 3 } else { 1 }), "{}", said(&output));
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap().to_owned();
+    let place = |one| format!("{}:{} {}", text(one, "file"), one["line"], text(one, "rule"));
+    let places: Vec<String> = found.iter().map(place).collect();
+    let all = [".cc-ci/recipe.yaml:1 key", ".cc-ci/recipe.yaml:2 appliance-only", ".cc-ci/checks/seed.lua:2 script"];
+    assert_eq!(places, all[..if unread { 2 } else { 3 }], "{}", said(&output));
+    if unread {
+        println!("SKIPPED the scripts in what_is_said_of_a_recipe_is_validated_with_its_scripts: {}", said(&output));
+    }
+}

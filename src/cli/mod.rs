@@ -6,6 +6,7 @@
 mod audit;
 mod db;
 mod dev;
+mod enroll;
 mod lint;
 mod process;
 mod reconcile;
@@ -13,6 +14,7 @@ mod runs;
 mod secrets;
 mod token;
 mod trigger;
+mod validate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,6 +71,10 @@ enum Command {
     Secrets(secrets::Secrets),
     /// Checks recipe directories without deploying them.
     Lint(lint::Lint),
+    /// Says everything that is wrong with a recipe's `.cc-ci`, or with what the appliance knows about it.
+    Validate(validate::Validate),
+    /// Writes a file to start from: what cc-ci is told about a recipe.
+    Enroll(enroll::Enroll),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
     #[command(disable_help_flag = true)]
     Abra {
@@ -179,6 +185,8 @@ fn dispatch(command: Command) -> Done {
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
         Command::Secrets(command) => secrets::secrets(command),
         Command::Lint(lint) => process::on_runtime(2, lint::lint(lint)),
+        Command::Validate(validate) => process::on_runtime(2, validate::validate(validate)),
+        Command::Enroll(enroll) => enroll::enroll(&enroll),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),
     }

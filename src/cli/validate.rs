@@ -1,0 +1,98 @@
+//! `cc-ci validate PATH`: whether what is said about a recipe's test can be read, and everything that is wrong with it, the
+//! scripts' jobs included. Deploys nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, Failure};
+use crate::knowledge::{self, Directory};
+use crate::recipe::{Finding, Severity};
+use crate::script::{Host, Kit, Limits, NotDefined, Script, Side};
+use crate::secrets::redact::Redactor;
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// A recipe's directory (its `.cc-ci` is read), or one of the appliance's about a recipe (`recipes/<recipe>`), or a
+    /// `recipe.yaml`.
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    #[arg(long)]
+    json: bool,
+    /// Prints the JSON Schema of the file, for editors.
+    #[arg(long, exclusive = true)]
+    schema: bool,
+}
+
+/// Exit code 1 when something is wrong, 3 when the scripts could not be loaded here and so nobody can say.
+pub(super) async fn validate(asked: Validate) -> Done {
+    if asked.schema {
+        crate::say!("{}", knowledge::schema().trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (dir, shown, side) = place(&asked.path)?;
+    let Directory { scripts, mut findings, .. } = knowledge::read_dir(&dir, &shown, side);
+    let count = scripts.len();
+    let jobs = jobs(scripts, side).await;
+    findings.extend(jobs.as_ref().ok().into_iter().flatten().cloned());
+    if asked.json {
+        crate::say!("{:#}", serde_json::json!(findings));
+    } else {
+        for finding in &findings {
+            crate::say!("{finding}");
+        }
+    }
+    jobs.map_err(|why| Failure::infra(anyhow::anyhow!("the scripts were not loaded: {why}")))?;
+    if findings.is_empty() && !asked.json {
+        crate::say!("{shown}: good; {count} scripts");
+    }
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The directory with the file, how it is called, and whose it is.
+fn place(path: &Path) -> Result<(PathBuf, String, Side), Failure> {
+    let is_file = path.is_file();
+    let dir = if is_file { path.parent().unwrap_or(Path::new(".")) } else { path };
+    if !dir.is_dir() && !is_file {
+        return Err(Failure::usage(anyhow::anyhow!("{}: there is no such file or directory", path.display())));
+    }
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let in_recipe = dir.join(knowledge::IN_REPOSITORY);
+    if in_recipe.is_dir() {
+        return Ok((in_recipe, knowledge::IN_REPOSITORY.to_owned(), Side::Recipe));
+    }
+    let real = dir.canonicalize().map_err(|error| Failure::usage(anyhow::anyhow!("{}: {error}", dir.display())))?;
+    if real.file_name().is_some_and(|name| name == knowledge::IN_REPOSITORY) {
+        return Ok((real, knowledge::IN_REPOSITORY.to_owned(), Side::Recipe));
+    }
+    if !real.join("recipe.yaml").is_file() && !real.join("checks").is_dir() {
+        let message = format!(
+            "{}: there is neither `.cc-ci` nor `recipe.yaml` nor `checks` in it; `cc-ci enroll` writes a file to start from",
+            path.display()
+        );
+        return Err(Failure::usage(anyhow::anyhow!(message)));
+    }
+    Ok((real, dir.display().to_string(), Side::Appliance))
+}
+
+/// What is wrong with the jobs of the scripts; the outer error says why they could not be loaded here.
+async fn jobs(scripts: Vec<Script>, side: Side) -> Result<Vec<Finding>, String> {
+    if scripts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kit = Kit::find().map_err(|missing| missing.to_string())?;
+    let defined = Host::define(kit, side, scripts, Limits::default(), Redactor::new(), CancellationToken::new()).await;
+    match defined {
+        Ok(_) => Ok(Vec::new()),
+        Err(NotDefined::Wrong(problems)) => Ok(problems.into_iter().map(of_problem).collect()),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn of_problem(problem: crate::script::Problem) -> Finding {
+    let crate::script::Problem { file, line, message, cure } = problem;
+    let line = u32::try_from(line).unwrap_or(u32::MAX);
+    Finding { rule: "script", severity: Severity::Error, file, line, column: 1, message, cure }
+}

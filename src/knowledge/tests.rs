@@ -1,0 +1,113 @@
+use super::*;
+
+fn wrong(text: &str) -> Vec<String> {
+    let found = read_text("recipe.yaml", text, Side::Recipe).expect_err("something is wrong");
+    assert!(found.iter().all(|finding| !finding.cure.is_empty() && finding.line > 0), "{found:?}");
+    found
+        .iter()
+        .map(|finding| format!("{}:{}: {} ({})", finding.line, finding.column, finding.message, finding.rule))
+        .collect()
+}
+
+fn knowledge(appliance: &str, head: &str, base: &str) -> Knowledge {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in [("recipes/notes/recipe.yaml", appliance), ("head/.cc-ci/recipe.yaml", head)] {
+        std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        std::fs::write(dir.path().join(path), text).unwrap();
+    }
+    let base = BaseFiles::Branch(Some(base.to_owned()));
+    let recipe = "notes".parse().unwrap();
+    read(Some(&dir.path().join("recipes")), &recipe, &dir.path().join("head"), &base).unwrap()
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_with_its_place() {
+    let text = "\
+helth: {path: /}
+timeout: 15
+env: {DOMAIN: x, 1st: y}
+secrets: {smtp: {file: /run/secrets/smtp}}
+not_applicable: {install: 'why not', backup: ''}
+checks:
+  - {name: one, get: status, json: {a.b: 1}}
+  - {name: two}
+  - {name: three, get: /, tcp: 80}
+  - {name: four, tcp: 80, title: x}
+  - {name: five, get: /, status: 999, until: 3}
+  - {name: six, get: /six}
+  - {name: six, get: /seven, host: OTHER}
+markers: [{file: kept.txt}]
+";
+    assert_eq!(
+        wrong(text),
+        [
+            "1:1: unknown key `helth`; did you mean `health`? (key)",
+            "2:10: `timeout`: needs a unit: `15s`, `15m` or `15h`, not `15` (key)",
+            "3:7: `DOMAIN` is set by cc-ci (variable)",
+            "3:18: `1st` is no variable's name (variable)",
+            "4:1: `secrets` counts only on the appliance (appliance-only)",
+            "5:18: `not_applicable` needs `backup` or `upgrade`, not `install` (key)",
+            "7:22: `status` is no path of the app (path)",
+            "7:36: `a.b` is no JSON pointer (json-pointer)",
+            "8:5: this check does not say what it looks at (check-kind)",
+            "9:27: a check looks at one thing, and this has `get` and `tcp` (check-kind)",
+            "10:27: `title` means nothing to a `tcp` (check-key)",
+            "11:46: `until`: needs a unit: `3s`, `3m` or `3h`, not `3` (key)",
+            "13:5: two checks are called `six` (check-name)",
+            "13:5: `hosts` has no `OTHER` (host)",
+            "14:11: this says not what is written where (marker)",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_mapping_or_no_yaml_says_so() {
+    assert_eq!(wrong("- a list\n"), ["1:1: needs a mapping of keys, not a list (key)"]);
+    assert!(wrong("checks: [\n")[0].ends_with("(yaml)"));
+    assert!(read_text("recipe.yaml", "", Side::Recipe).is_ok());
+}
+
+#[test]
+fn checks_come_from_the_head_and_what_grants_from_the_base() {
+    let known = knowledge(
+        "env: {MODE: appliance}\ntimeout: 20m\npolicy: [{rule: bind-mount, because: it is a monitor}]\n",
+        "env: {MODE: head, MORE: '1.10'}\nchecks: [{get: /new}]\nnot_applicable: {backup: 'so says the head'}\ntimeout: 2h\n",
+        "checks: [{get: /old}]\nnot_applicable: {upgrade: 'so says the base'}\ntimeout: 1h\n",
+    );
+    assert_eq!(known.env(), BTreeMap::from([("MODE", "appliance"), ("MORE", "1.10")]));
+    assert_eq!(known.checks().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["GET /new"]);
+    assert_eq!(known.not_applicable(StageName::Backup), None);
+    assert_eq!(known.not_applicable(StageName::Upgrade), Some("so says the base"));
+    assert_eq!(known.timeout(), Some(Duration::from_secs(1200)));
+    assert_eq!(known.policy()[0].rule, "bind-mount");
+    assert_eq!(
+        known.notes()[0].message,
+        "`not_applicable`, `timeout` changed here; the test still goes by the base branch"
+    );
+}
+
+#[test]
+fn a_second_name_is_under_the_same_wildcard() {
+    let known = knowledge("", "hosts: {SANDBOX_DOMAIN: sandbox}\n", "");
+    let hosts = known.hosts(&"cryp-9ad31f.ci.test".parse().unwrap()).unwrap();
+    assert_eq!(hosts["SANDBOX_DOMAIN"].as_str(), "cryp-9ad31f-sandbox.ci.test");
+}
+
+#[test]
+fn a_link_in_the_place_of_the_file_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".cc-ci")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join(".cc-ci/recipe.yaml")).unwrap();
+    let wrong = read(None, &"notes".parse().unwrap(), dir.path(), &BaseFiles::TheHead).unwrap_err();
+    assert_eq!(wrong.side, Side::Recipe);
+    assert!(wrong.findings[0].message.contains("is a symlink"), "{:?}", wrong.findings);
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let committed = include_str!("../../docs/recipe.schema.json");
+    assert!(
+        committed == schema(),
+        "docs/recipe.schema.json is old; `cc-ci validate --schema >docs/recipe.schema.json`"
+    );
+}
