@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::compose::policy::Bounds;
 use crate::model::{Login, RepoName};
 
 /// The whole file.
@@ -27,6 +28,8 @@ pub struct Config {
     pub runner: Runner,
     #[serde(default)]
     pub proxy: Proxy,
+    #[serde(default)]
+    pub policy: Policy,
     #[serde(default)]
     pub report: Report,
     #[serde(default)]
@@ -214,6 +217,41 @@ impl Default for Limits {
     }
 }
 
+/// What pull requests may ask of this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Registries that images may come from: `docker.io`, `ghcr.io`. None named means any that is public.
+    pub registries: Vec<String>,
+    /// Tasks that a service may ask for.
+    pub replicas: u64,
+    pub app: AppLimits,
+}
+
+/// What each container of a test app may take of the machine, whatever its recipe says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppLimits {
+    /// In MiB.
+    pub memory_mib: u64,
+    /// Of one processor; `1.5` is one and a half.
+    pub cpus: f64,
+    pub pids: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        let bounds = Bounds::default();
+        Policy { registries: bounds.registries, replicas: bounds.replicas, app: AppLimits::default() }
+    }
+}
+
+impl Default for AppLimits {
+    fn default() -> AppLimits {
+        AppLimits { memory_mib: 4096, cpus: 2.0, pids: 4096 }
+    }
+}
+
 /// Traefik in front of the apps.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -356,6 +394,17 @@ pub fn database_in(state_dir: &Path) -> PathBuf {
 /// The runs' logs of a state directory.
 pub fn logs_in(state_dir: &Path) -> PathBuf {
     state_dir.join("logs")
+}
+
+impl Config {
+    /// What the policy needs to know of this appliance.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            registries: self.policy.registries.clone(),
+            replicas: self.policy.replicas,
+            network: self.proxy.network.clone(),
+        }
+    }
 }
 
 /// Where things lie in the state directory.

@@ -258,6 +258,88 @@ async fn a_tree_that_unfolds_without_end_is_stopped_while_it_is_counted() {
 }
 
 #[tokio::test]
+async fn a_million_files_are_counted_and_refused() {
+    let forge = Forge::new().await;
+    let blob = forge.git_with(&["hash-object", "-w", "--stdin"], b"x").await;
+    let entries: String = (0..1_000_000).map(|name| format!("100644 blob {blob}\t{name:07}\n")).collect();
+    let tree = forge.git_with(&["mktree"], entries.as_bytes()).await;
+    let commit: Head = forge.git(&["commit-tree", &tree, "-m", "many"]).await.parse().unwrap();
+    forge.git(&["update-ref", "refs/pull/1/head", commit.as_str()]).await;
+    let error = forge.fetch(&commit).await.unwrap_err();
+    assert!(matches!(&error, GitError::TooBig(what) if what.contains("more than 20000 files")), "{error}");
+    assert!(!forge.copy().join("0000000").exists());
+}
+
+#[tokio::test]
+async fn an_object_that_unfolds_in_memory_is_stopped() {
+    let forge = Forge::new().await;
+    let tree = forge.git(&["rev-parse", "HEAD^{tree}"]).await;
+    let mut commit = format!("tree {tree}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\n").into_bytes();
+    // A few hundred kilobytes on the way.
+    commit.resize(100 << 20, b'a');
+    let head: Head = forge.git_with(&["hash-object", "-t", "commit", "-w", "--stdin"], &commit).await.parse().unwrap();
+    forge.git(&["update-ref", "refs/pull/1/head", head.as_str()]).await;
+    let error = forge.fetch(&head).await.unwrap_err();
+    assert!(matches!(&error, GitError::TooBig(what) if what.contains("larger than git may open")), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_without_end_is_refused() {
+    let forge = Forge::new().await;
+    let blob = forge.git_with(&["hash-object", "-w", "--stdin"], b"x").await;
+    let long = "n".repeat(300);
+    let head = forge.commit_tree(&[("100644", long.as_bytes(), &blob)]).await;
+    let error = forge.fetch(&head).await.unwrap_err();
+    assert!(error.to_string().contains("a path that no file can have, 300 bytes long"), "{error}");
+    let mut tree = forge.git_with(&["mktree"], format!("100644 blob {blob}\tx\n").as_bytes()).await;
+    for _ in 0..12 {
+        tree = forge.git_with(&["mktree"], format!("040000 tree {tree}\t{}\n", "d".repeat(100)).as_bytes()).await;
+    }
+    let commit: Head = forge.git(&["commit-tree", &tree, "-m", "deep"]).await.parse().unwrap();
+    forge.git(&["update-ref", "refs/pull/1/head", commit.as_str()]).await;
+    let error = forge.fetch(&commit).await.unwrap_err();
+    assert!(error.to_string().contains("a path that no file can have, 1213 bytes long"), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_repository_is_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let forge = Forge::new().await;
+    let ran = forge.dir.path().join("ran");
+    let evil = format!("#!/bin/sh\ntouch '{}'\ncat\n", ran.display());
+    let program = forge.path().join("evil");
+    fs::write(&program, &evil).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let command = program.to_str().unwrap();
+    let config = format!(
+        "[core]\n\tfsmonitor = {command}\n\tsshCommand = {command}\n\thooksPath = .\n\tpager = {command}\n\
+         [filter \"evil\"]\n\tsmudge = {command}\n\tclean = {command}\n\tprocess = {command}\n\trequired = true\n\
+         [diff]\n\texternal = {command}\n[uploadpack]\n\tpackObjectsHook = {command}\n"
+    );
+    // As files of the repository, and as settings of the one that it is fetched from.
+    fs::write(forge.path().join(".gitconfig"), &config).unwrap();
+    fs::write(forge.path().join(".lfsconfig"), format!("[lfs]\n\turl = {command}\n")).unwrap();
+    fs::write(forge.path().join(".gitattributes"), "* filter=evil diff=evil\n").unwrap();
+    for hook in ["post-checkout", "reference-transaction", "post-merge", "pre-commit", "fsmonitor-watchman"] {
+        for dir in [forge.path().join("hooks"), forge.path().join(".git/hooks")] {
+            fs::create_dir_all(&dir).unwrap();
+            fs::copy(&program, dir.join(hook)).unwrap();
+        }
+    }
+    let head = forge.commit("text", "text\n").await;
+    fs::remove_file(&ran).ok();
+    let settings = fs::read_to_string(forge.path().join(".git/config")).unwrap();
+    fs::write(forge.path().join(".git/config"), settings + &config).unwrap();
+
+    forge.fetch(&head).await.unwrap();
+    git::checkout(&forge.copy(), &head).await.unwrap();
+    assert!(!git::is_dirty(&forge.copy()).await.unwrap());
+    git::changed_files(&forge.copy(), &head, &head).await.unwrap();
+    assert_eq!(fs::read_to_string(forge.copy().join("text")).unwrap(), "text\n");
+    assert!(!ran.exists(), "something of the repository was run");
+}
+
+#[tokio::test]
 async fn names_that_bite_are_refused_before_a_file_is_made() {
     let forge = Forge::new().await;
     let blob = forge.git_with(&["hash-object", "-w", "--stdin"], b"evil").await;

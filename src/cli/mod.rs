@@ -8,6 +8,7 @@ mod db;
 mod dev;
 mod enroll;
 mod lint;
+mod policy;
 mod process;
 mod reconcile;
 mod runs;
@@ -75,6 +76,8 @@ enum Command {
     Validate(validate::Validate),
     /// Writes a file to start from: what cc-ci is told about a recipe.
     Enroll(enroll::Enroll),
+    /// Says whether a recipe directory asks for anything of the host that a pull request may not.
+    Policy(policy::Policy),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
     #[command(disable_help_flag = true)]
     Abra {
@@ -187,6 +190,7 @@ fn dispatch(command: Command) -> Done {
         Command::Lint(lint) => process::on_runtime(2, lint::lint(lint)),
         Command::Validate(validate) => process::on_runtime(2, validate::validate(validate)),
         Command::Enroll(enroll) => enroll::enroll(&enroll),
+        Command::Policy(asked) => policy::policy(&asked),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),
     }

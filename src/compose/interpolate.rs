@@ -60,6 +60,24 @@ fn expand(
     Ok(())
 }
 
+/// Whether a variable stands in the default of another. Docker's reader ends such a default at the first brace.
+pub(super) fn is_nested(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+        } else if let Some(inner) = rest.strip_prefix('{') {
+            let end = inner.find(['}', '$']).unwrap_or(inner.len());
+            if inner[end..].starts_with('$') {
+                return true;
+            }
+            rest = &inner[end..];
+        }
+    }
+    false
+}
+
 fn name_at(text: &str) -> usize {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     if text.starts_with(|c: char| c.is_ascii_digit()) { 0 } else { text.bytes().take_while(word).count() }
@@ -203,6 +221,16 @@ mod tests {
     #[test]
     fn names_are_found_in_defaults_too() {
         assert_eq!(names("$A-${B:-${C}} $$D ${E?no}"), ["A", "B", "C", "E"]);
+    }
+
+    #[test]
+    fn a_variable_in_a_default_is_seen() {
+        for text in ["${A:-${B}}", "a${A-$B}c", "$A${B:-$$}"] {
+            assert!(is_nested(text), "{text}");
+        }
+        for text in ["${A}${B}", "$$ {$A}", "$${A:-$B}", "${A:-b}$C", "${A"] {
+            assert!(!is_nested(text), "{text}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //! other as Docker's reader does it, its oddities included: what is empty or false in the later file does not win, and lists
 //! grow, that of a health check's words too.
 
-use super::{ComposeError, Files};
+use super::{Broken, ComposeError, Files};
 use crate::yaml::{Node, Span, Value};
 
 /// Plain words and whole numbers as the YAML 1.1 reader in Docker's client takes them, which knows `yes` and has no numbers as
@@ -191,7 +191,8 @@ fn normalise_service(service: &mut Node, files: &Files) -> Result<(), ComposeErr
     if let Some(Value::Seq(items)) = field(service, "volumes").map(|node| &mut node.value) {
         for item in items {
             if let Value::String(text) = &item.value {
-                item.value = short_volume(text, item.span).map_err(|what| files.error("volume", item.span, what))?;
+                item.value =
+                    short_volume(text, item.span).map_err(|what| files.error(Broken::Volume, item.span, what))?;
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod inside;
 mod interpolate;
 mod merge;
 mod model;
+pub mod policy;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub use interpolate::names;
 pub use model::{Health, Kind, Mount, Object, Service};
 pub use schema::duration;
 
-use crate::yaml::{self, Node, Span, Value};
+use crate::yaml::{self, Node, Span, Value, Wrong};
 
 /// The merged files of a recipe.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ pub struct Compose {
     unset: Vec<(String, Span)>,
     /// Texts of configs and secrets as they were before variables were filled in.
     templates: Vec<(Span, String)>,
+    nested: Vec<Span>,
 }
 
 /// What is told while variables are filled in.
@@ -39,6 +41,8 @@ pub struct Compose {
 struct Filled {
     unset: Vec<(String, Span)>,
     templates: Vec<(Span, String)>,
+    /// Where a variable stands in the default of another.
+    nested: Vec<Span>,
     bytes: usize,
 }
 
@@ -63,12 +67,31 @@ impl fmt::Display for Place {
     }
 }
 
+/// Which rule of reading was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// A file is not there.
+    Missing,
+    /// A file is not inside of the recipe, or not a plain one.
+    Outside,
+    Yaml(Wrong),
+    Schema,
+    /// A key that the format does not know, by its path.
+    Key {
+        within: String,
+        key: String,
+    },
+    Variables,
+    Version,
+    Volume,
+    Reference,
+}
+
 /// Why a recipe's compose files are not one.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {message}", place = .place.as_ref().map_or_else(|| .file.clone(), Place::to_string))]
 pub struct ComposeError {
-    /// Which rule it is: `missing`, `outside`, `yaml`, `schema`, `variables`, `version`, `volume`, `reference`.
-    pub rule: &'static str,
+    pub rule: Broken,
     pub file: String,
     pub place: Option<Place>,
     pub message: String,
@@ -82,7 +105,7 @@ impl Files {
         Place { file, line: span.line, column: span.column }
     }
 
-    fn error(&self, rule: &'static str, span: Span, message: impl Into<String>) -> ComposeError {
+    fn error(&self, rule: Broken, span: Span, message: impl Into<String>) -> ComposeError {
         let place = self.place(span);
         let (message, cure) = (message.into(), String::new());
         ComposeError { rule, file: place.file.clone(), place: Some(place), message, cure }
@@ -95,7 +118,7 @@ impl ComposeError {
         self
     }
 
-    fn of_file(rule: &'static str, file: &str, message: String, cure: &str) -> ComposeError {
+    fn of_file(rule: Broken, file: &str, message: String, cure: &str) -> ComposeError {
         ComposeError { rule, file: file.to_owned(), place: None, message, cure: cure.to_owned() }
     }
 }
@@ -113,7 +136,12 @@ pub fn load(dir: &Path, files: &[String], env: &BTreeMap<String, String>) -> Res
     let files_read = Files { dir, names: files.to_vec() };
     if files.is_empty() || files.len() > MOST_FILES {
         let message = format!("{} compose files are named; between 1 and {MOST_FILES} can be read", files.len());
-        return Err(ComposeError::of_file("missing", "COMPOSE_FILE", message, "name the files, separated by `:`"));
+        return Err(ComposeError::of_file(
+            Broken::Missing,
+            "COMPOSE_FILE",
+            message,
+            "name the files, separated by `:`",
+        ));
     }
     let mut merged: Option<Node> = None;
     let mut version: Option<(String, Span)> = None;
@@ -142,8 +170,8 @@ pub fn load(dir: &Path, files: &[String], env: &BTreeMap<String, String>) -> Res
     }
     let root = merged.unwrap_or(Node::new(Value::Null, Span::default()));
     let version = version.map(|(text, _)| text);
-    let Filled { unset, templates, .. } = filled;
-    let compose = Compose { files: files_read, root, version, needs, unset, templates };
+    let Filled { unset, templates, nested, .. } = filled;
+    let compose = Compose { files: files_read, root, version, needs, unset, templates, nested };
     check_contents(&compose)?;
     Ok(compose)
 }
@@ -154,7 +182,7 @@ fn check_contents(compose: &Compose) -> Result<(), ComposeError> {
         let Some(file) = object.node.get("file") else { continue };
         let path = Path::new(file.as_str().unwrap_or_default());
         inside::locate(&compose.files.dir, path).map_err(|error| {
-            let rule = if matches!(error, inside::NotRead::Missing(_)) { "missing" } else { "outside" };
+            let rule = if matches!(error, inside::NotRead::Missing(_)) { Broken::Missing } else { Broken::Outside };
             compose.files.error(rule, file.span, format!("{} {}: {error}", object.kind.word(), object.key))
         })?;
     }
@@ -164,7 +192,7 @@ fn check_contents(compose: &Compose) -> Result<(), ComposeError> {
 fn read(files: &Files, name: &str, source: u16, nodes: usize) -> Result<Node, ComposeError> {
     let text = inside::read(&files.dir, Path::new(name)).map_err(|error| {
         let missing = matches!(error, inside::NotRead::Missing(_));
-        let rule = if missing { "missing" } else { "outside" };
+        let rule = if missing { Broken::Missing } else { Broken::Outside };
         let cure = if missing {
             "add the file, or take it out of COMPOSE_FILE"
         } else {
@@ -175,21 +203,24 @@ fn read(files: &Files, name: &str, source: u16, nodes: usize) -> Result<Node, Co
     let limits = yaml::Limits { nodes, ..yaml::Limits::default() };
     let root = yaml::parse_as(name, &text, source, limits).map_err(|error| {
         let at = Place { file: error.file.clone(), line: error.span.line, column: error.span.column };
-        ComposeError { rule: "yaml", file: error.file, place: Some(at), message: error.message, cure: String::new() }
+        let rule = Broken::Yaml(error.wrong);
+        ComposeError { rule, file: error.file, place: Some(at), message: error.message, cure: String::new() }
     })?;
     if root.as_map().is_none() {
-        return Err(files.error("yaml", root.span, "top-level object must be a mapping"));
+        return Err(files.error(Broken::Yaml(Wrong::Content), root.span, "top-level object must be a mapping"));
     }
     merge::as_docker_reads(root, "").map_err(|(span, message)| {
         files
-            .error("yaml", span, message)
+            .error(Broken::Yaml(Wrong::Content), span, message)
             .cure("put the word into quotes; without them it is no text to Docker's reader")
     })
 }
 
 fn check(files: &Files, root: &Node, as_written: bool) -> Result<(), ComposeError> {
     schema::check(root).map_err(|misfit| {
-        let error = files.error("schema", misfit.span, format!("{} {}", misfit.path, misfit.what));
+        let message = format!("{} {}", misfit.path, misfit.what);
+        let rule = misfit.key.map_or(Broken::Schema, |key| Broken::Key { within: misfit.path, key });
+        let error = files.error(rule, misfit.span, message);
         if as_written && text_at(root, misfit.span).is_some_and(|text| text.contains('$')) {
             error.cure("write the value itself; abra checks the files before it fills in variables")
         } else {
@@ -226,14 +257,14 @@ fn check_version(
         || text.strip_prefix("3.").is_some_and(|minor| minor.parse::<u32>().is_ok_and(|minor| minor <= 13));
     if !known {
         let message = format!("unsupported Compose file version: {}", text.escape_debug());
-        return Err(files.error("version", span, message).cure("write `version: \"3.8\"`"));
+        return Err(files.error(Broken::Version, span, message).cure("write `version: \"3.8\"`"));
     }
     if let Some((first, _)) = before.filter(|(first, _)| first != text) {
         let message = format!("version mismatched between two composefiles : {first} and {text}");
-        return Err(files.error("version", span, message).cure("give all compose files the same `version`"));
+        return Err(files.error(Broken::Version, span, message).cure("give all compose files the same `version`"));
     }
     if let Some(misfit) = too_new {
-        let error = files.error("schema", misfit.span, format!("{} {}", misfit.path, misfit.what));
+        let error = files.error(Broken::Schema, misfit.span, format!("{} {}", misfit.path, misfit.what));
         return Err(error.cure(format!("version {text} of the format does not know it yet; raise `version`")));
     }
     Ok(())
@@ -319,20 +350,23 @@ fn fill(
                     let message = format!(
                         "invalid interpolation format for {path}: {shown:?}; you may need to escape any $ with another $"
                     );
-                    files.error("variables", span, message)
+                    files.error(Broken::Variables, span, message)
                 }
                 interpolate::Bad::TooLong => {
-                    files.error("variables", span, format!("{path}: too long once its variables are filled in"))
+                    files.error(Broken::Variables, span, format!("{path}: too long once its variables are filled in"))
                 }
                 interpolate::Bad::Missing { name, why } => {
                     let message = format!("{path}: required variable {name} is missing a value: {why}");
-                    files.error("variables", span, message).cure(format!("set {name} in .env.sample"))
+                    files.error(Broken::Variables, span, message).cure(format!("set {name} in .env.sample"))
                 }
             })?;
+            if interpolate::is_nested(text) {
+                told.nested.push(span);
+            }
             told.bytes += filled.len();
             if told.bytes > MOST_BYTES {
                 return Err(files.error(
-                    "variables",
+                    Broken::Variables,
                     span,
                     "variables make the files longer than anything that can be deployed",
                 ));
@@ -366,7 +400,7 @@ fn resolve_environment(root: &mut Node, env: &BTreeMap<String, String>, files: &
         for file in service.get("env_file").and_then(Node::as_seq).unwrap_or_default() {
             let name = file.as_str().unwrap_or_default();
             let text = inside::read(&files.dir, Path::new(name))
-                .map_err(|error| files.error("outside", file.span, format!("env_file: {error}")))?;
+                .map_err(|error| files.error(Broken::Outside, file.span, format!("env_file: {error}")))?;
             for line in text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 let (key, value) = match line.split_once('=') {
                     Some((key, value)) => (key, Value::String(value.to_owned())),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Compose, ComposeError, Place, merge, schema};
+use super::{Broken, Compose, ComposeError, Place, merge, schema};
 use crate::yaml::{self, Node, Span, Value};
 
 /// One service.
@@ -227,6 +227,11 @@ impl Compose {
         self.unset.iter().map(|(name, span)| (name.as_str(), self.place(*span)))
     }
 
+    /// Texts with a variable in the default of another, which not all readers fill in alike.
+    pub fn nested(&self) -> &[Span] {
+        &self.nested
+    }
+
     pub fn services(&self) -> Vec<Service<'_>> {
         let entries = self.root.get("services").and_then(Node::as_map).unwrap_or_default();
         entries.iter().filter_map(|(key, node)| Some(Service { name: key.as_str()?, span: key.span, node })).collect()
@@ -301,7 +306,7 @@ impl Compose {
                     if !implied && !known.iter().any(|object| object.key == name) {
                         let message = format!("service {}: undefined {} {name:?}", service.name, kind.word());
                         let cure = format!("add `{name}:` under `{}:`", kind.section());
-                        return Err(self.files.error("reference", span, message).cure(cure));
+                        return Err(self.files.error(Broken::Reference, span, message).cure(cure));
                     }
                 }
             }

@@ -13,6 +13,8 @@ pub(super) struct Misfit {
     pub path: String,
     /// "Does not match format 'duration'".
     pub what: String,
+    /// The key that the format does not know, if that is it.
+    pub key: Option<String>,
 }
 
 enum Rule {
@@ -311,7 +313,7 @@ pub(super) fn needs(root: &Node) -> (u32, Option<Misfit>) {
         {
             let (parent, key) = path.rsplit_once('.').unwrap_or(("(root)", &path));
             let what = format!("Additional property {key} is not allowed");
-            most = (*version, Some(Misfit { span, path: parent.to_owned(), what }));
+            most = (*version, Some(Misfit { span, path: parent.to_owned(), what, key: None }));
         }
     }
     most
@@ -377,10 +379,12 @@ impl Rule {
     fn check(&self, node: &Node, path: &str) -> Result<(), Misfit> {
         let misfit = |span: Span, what: String| {
             let path = if path.is_empty() { "(root)".to_owned() } else { path.to_owned() };
-            Err(Misfit { span, path, what })
+            Err(Misfit { span, path, what, key: None })
         };
         let not_allowed = |key: &Node| {
-            misfit(key.span, format!("Additional property {} is not allowed", shown(key.scalar().unwrap_or_default())))
+            let name = key.scalar().unwrap_or_default();
+            let found = misfit(key.span, format!("Additional property {} is not allowed", shown(name)));
+            found.map_err(|misfit| Misfit { key: Some(name.to_owned()), ..misfit })
         };
         if !self.fits_type(node) {
             return misfit(node.span, format!("must be a {}", self.name()));

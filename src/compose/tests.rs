@@ -164,7 +164,7 @@ fn files_stay_inside() {
         assert!(error.starts_with("compose.yml:2:21: config c: ") && error.contains(expected), "{error}");
     }
     let error = recipe.load(&["none.yml"]).unwrap_err();
-    assert_eq!((error.rule, error.to_string().as_str()), ("missing", "none.yml: `none.yml` is missing"));
+    assert_eq!((error.rule.clone(), error.to_string().as_str()), (Broken::Missing, "none.yml: `none.yml` is missing"));
 }
 
 #[test]

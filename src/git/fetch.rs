@@ -20,6 +20,11 @@ use crate::secrets::Secret;
 /// How often the size on disk is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// In bytes; the kernel takes 4096, with the directory that the recipe lies in.
+const LONGEST_PATH: usize = 1024;
+/// The kernel's own limit for one name.
+const LONGEST_NAME: usize = 255;
+
 /// What to bring.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -325,6 +330,9 @@ impl Listing {
         if text.chars().any(char::is_control) {
             return Err(GitError::Hostile(format!("a file name with control characters: {}", shown())));
         }
+        if name.len() > LONGEST_PATH || text.split('/').any(|part| part.len() > LONGEST_NAME) {
+            return Err(GitError::Hostile(format!("a path that no file can have, {} bytes long: {}…", name.len(), shown())));
+        }
         let size = facts.rsplit(|&byte| byte == b' ').next().and_then(|size| std::str::from_utf8(size).ok());
         self.files += 1;
         self.bytes = self.bytes.saturating_add(size.and_then(|size| size.parse().ok()).unwrap_or(0));
@@ -397,6 +405,9 @@ fn what_failed(said: &[u8], exit: Exit, wanted: &Head) -> GitError {
     }
     if any(&["died of signal 25", "file too large", "file size limit"]) {
         return GitError::TooBig(detail);
+    }
+    if any(&["attempting to allocate", "out of memory"]) {
+        return GitError::TooBig(format!("a commit, tree or tag of it is larger than git may open ({detail})"));
     }
     if any(&["fsck error", "error in object", "invalid path", "hasdotgit", "is disallowed", "gitmodules"]) {
         return GitError::Hostile(detail);

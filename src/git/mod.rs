@@ -26,6 +26,9 @@ pub use read::{
 
 /// How long a question to a repository on our own disk may take.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);
+/// The most memory that git takes at a time. Large files stream; commits, trees and tags are opened as a whole, and a gigabyte
+/// of one thing is a megabyte on the way.
+const MOST_MEMORY: &str = "64m";
 /// The most that is kept of what git says.
 const MOST_SAID: usize = 16 << 10;
 
@@ -160,6 +163,7 @@ fn git(allow_file: bool, global: &Path) -> Command {
         .env("GIT_OPTIONAL_LOCKS", "0")
         .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_LFS_SKIP_SMUDGE", "1")
+        .env("GIT_ALLOC_LIMIT", MOST_MEMORY)
         .env("GIT_CONFIG_COUNT", (CONFIG.len() + 1).to_string());
     for (number, (key, value)) in CONFIG.iter().chain([&file]).enumerate() {
         command = command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);

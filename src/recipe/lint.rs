@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said, history};
-use crate::compose::{ComposeError, Health, Kind, Place, Service, inside};
+use crate::compose::{self, Broken, ComposeError, Health, Kind, Place, Service, inside};
 use crate::git::GitError;
 use crate::model::AppDomain;
 
@@ -196,13 +196,13 @@ fn of_compose(error: &ComposeError) -> Finding {
     let place = error.place.clone().unwrap_or(whole(&error.file));
     Finding {
         rule: match error.rule {
-            "missing" => "compose-missing",
-            "outside" => "compose-outside",
-            "yaml" => "compose-yaml",
-            "variables" => "compose-variables",
-            "version" => "compose-version",
-            "reference" => "compose-reference",
-            _ => "compose-schema",
+            Broken::Missing => "compose-missing",
+            Broken::Outside => "compose-outside",
+            Broken::Yaml(_) => "compose-yaml",
+            Broken::Variables => "compose-variables",
+            Broken::Version => "compose-version",
+            Broken::Reference => "compose-reference",
+            Broken::Schema | Broken::Key { .. } | Broken::Volume => "compose-schema",
         },
         severity: Severity::Error,
         file: place.file,

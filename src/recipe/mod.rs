@@ -3,6 +3,7 @@
 
 mod history;
 pub mod lint;
+pub mod policy;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -110,14 +111,23 @@ impl RecipeError {
 
 /// Reads what does not depend on an app: sample, name, exports, which compose files.
 pub fn open(dir: &Path) -> Result<Recipe, RecipeError> {
-    let text = inside::read(dir, Path::new(".env.sample")).map_err(RecipeError::Sample)?;
-    let sample = env_file::parse(&text).map_err(RecipeError::SampleLine)?;
+    let sample = sample(dir)?;
     let said = sample.entry("TYPE").or_else(|| sample.entry("RECIPE")).ok_or(RecipeError::NoType)?;
     let (name, pinned) = match said.value.split_once(':') {
         Some((name, version)) => (name, Some(version.to_owned())),
         None => (said.value.as_str(), None),
     };
     let name = name.parse().map_err(|why| RecipeError::Name { line: said.line, why })?;
+    around(dir, name, pinned, sample)
+}
+
+fn sample(dir: &Path) -> Result<EnvFile, RecipeError> {
+    let text = inside::read(dir, Path::new(".env.sample")).map_err(RecipeError::Sample)?;
+    env_file::parse(&text).map_err(RecipeError::SampleLine)
+}
+
+/// What lies beside a sample.
+fn around(dir: &Path, name: RecipeName, pinned: Option<String>, sample: EnvFile) -> Result<Recipe, RecipeError> {
     let abra_sh = match inside::read(dir, Path::new("abra.sh")) {
         Ok(text) => abra_sh::exports(&text),
         Err(inside::NotRead::Missing(_)) => AbraSh::default(),

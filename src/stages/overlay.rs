@@ -4,10 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::compose::{Compose, Object};
+use crate::compose::{Compose, Object, policy};
 use crate::model::RunId;
 
-pub const FILE: &str = "compose.cc-ci.yml";
+pub const FILE: &str = policy::OUR_FILE;
 /// Which run something was made for.
 pub const RUN: &str = "cc-ci.run";
 /// Which appliance made it.

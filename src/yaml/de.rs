@@ -2,7 +2,7 @@
 
 use serde::de::{self, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor};
 
-use super::{Node, Span, Value, YamlError};
+use super::{Node, Span, Value, Wrong, YamlError};
 
 #[derive(Debug)]
 pub(super) struct Error {
@@ -49,7 +49,7 @@ impl Error {
 
     pub(super) fn in_file(self, file: &str, otherwise: Span) -> YamlError {
         let (Kind::Says(message) | Kind::Needs(message)) = self.kind;
-        YamlError { file: file.to_owned(), span: self.span.unwrap_or(otherwise), message }
+        YamlError { file: file.to_owned(), span: self.span.unwrap_or(otherwise), message, wrong: Wrong::Content }
     }
 }
 

@@ -19,6 +19,24 @@ pub struct YamlError {
     pub file: String,
     pub span: Span,
     pub message: String,
+    pub wrong: Wrong,
+}
+
+/// What kind of thing is wrong: whoever reads strangers' files wants to tell a slip from a trick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is not YAML, or not one document.
+    Syntax,
+    /// It reads, and is not what was wanted.
+    Content,
+    /// More text, values or depth than a file may cost, aliases written out.
+    TooMuch,
+    /// A key stands twice.
+    Twice,
+    /// A merge that not all readers understand alike.
+    Merge,
+    /// A tag that gives a value another type.
+    Tag,
 }
 
 /// Where something begins. Lines and columns count from 1; columns count characters.
@@ -151,6 +169,29 @@ impl Node {
     /// The value at the end of a path of keys.
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(self, |node, key| node.get(key))
+    }
+}
+
+/// A whole number as Docker's reader takes it: `0x10`, `0o17` and `017` too, and `1e3`.
+pub fn whole_number(node: &Node) -> Option<i128> {
+    match &node.value {
+        Value::Int(text) => {
+            let (negative, digits) = text.strip_prefix('-').map_or((false, text.as_str()), |digits| (true, digits));
+            let digits = digits.strip_prefix('+').unwrap_or(digits);
+            let octal =
+                digits.strip_prefix('0').filter(|rest| !rest.is_empty() && rest.bytes().all(|digit| digit < b'8'));
+            let number = match octal.filter(|rest| rest.bytes().all(|digit| digit.is_ascii_digit())) {
+                Some(rest) => i128::from_str_radix(rest, 8).ok()?,
+                None => de::int(digits)?,
+            };
+            Some(if negative { -number } else { number })
+        }
+        Value::Float(text) => {
+            let number: f64 = text.parse().ok()?;
+            #[expect(clippy::cast_possible_truncation, reason = "whole and within the bounds")]
+            (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i128)
+        }
+        _ => None,
     }
 }
 

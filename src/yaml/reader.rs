@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::{Node, Span, Value, YamlError};
+use super::{Node, Span, Value, Wrong, YamlError};
 
 /// What a text may cost.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ struct Weight {
 
 enum Open {
     Seq(Vec<Node>),
-    Map { entries: Vec<(Node, Node)>, seen: HashSet<String>, key: Option<Node>, merges: Vec<Node> },
+    Map { entries: Vec<(Node, Node)>, seen: HashSet<String>, key: Option<Node>, merges: Vec<(usize, Node)> },
 }
 
 struct Frame {
@@ -67,7 +67,7 @@ pub(super) fn read(file: &str, text: &str, limits: Limits) -> Result<Node, YamlE
     };
     if text.len() > limits.text {
         let message = format!("is {} bytes long; at most {} are read", text.len(), limits.text);
-        return Err(builder.error(Span { line: 1, column: 1, source: 0 }, message));
+        return Err(builder.error(Wrong::TooMuch, Span { line: 1, column: 1, source: 0 }, message));
     }
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
@@ -77,7 +77,11 @@ pub(super) fn read(file: &str, text: &str, limits: Limits) -> Result<Node, YamlE
             Event::DocumentStart(_) => {
                 documents += 1;
                 if documents > 1 {
-                    return Err(builder.error(span, "a second document begins here; one is read, so remove this `---`"));
+                    return Err(builder.error(
+                        Wrong::Syntax,
+                        span,
+                        "a second document begins here; one is read, so remove this `---`",
+                    ));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -110,8 +114,8 @@ fn span_of(marker: &saphyr_parser::Marker) -> Span {
 }
 
 impl Builder<'_> {
-    fn error(&self, span: Span, message: impl Into<String>) -> YamlError {
-        YamlError { file: self.file.to_owned(), span, message: message.into() }
+    fn error(&self, wrong: Wrong, span: Span, message: impl Into<String>) -> YamlError {
+        YamlError { file: self.file.to_owned(), span, message: message.into(), wrong }
     }
 
     /// The parser's own complaint, or the usual cause of it.
@@ -122,31 +126,35 @@ impl Builder<'_> {
             let line = self.text.lines().nth((number as usize).saturating_sub(1)).unwrap_or_default();
             if let Some(column) = tab(line) {
                 let at = Span { line: number, column: u32::try_from(column).unwrap_or(0) + 1, source: 0 };
-                return self.error(at, "a tab indents this line; YAML wants spaces");
+                return self.error(Wrong::Syntax, at, "a tab indents this line; YAML wants spaces");
             }
         }
         let info: String = info.chars().take(200).flat_map(char::escape_debug).collect();
-        self.error(span, format!("is not YAML: {info}"))
+        self.error(Wrong::Syntax, span, format!("is not YAML: {info}"))
     }
 
     fn charge(&mut self, weight: Weight, span: Span) -> Result<(), YamlError> {
         self.total.nodes += weight.nodes;
         self.total.bytes += weight.bytes;
         if self.total.nodes > self.limits.nodes {
-            return Err(
-                self.error(span, format!("holds more than {} values once aliases are written out", self.limits.nodes))
-            );
+            return Err(self.error(
+                Wrong::TooMuch,
+                span,
+                format!("holds more than {} values once aliases are written out", self.limits.nodes),
+            ));
         }
         if self.total.bytes > self.limits.text {
-            return Err(
-                self.error(span, format!("is more than {} bytes once aliases are written out", self.limits.text))
-            );
+            return Err(self.error(
+                Wrong::TooMuch,
+                span,
+                format!("is more than {} bytes once aliases are written out", self.limits.text),
+            ));
         }
         Ok(())
     }
 
     fn too_deep(&self, span: Span) -> YamlError {
-        self.error(span, format!("is nested more than {} deep", self.limits.depth))
+        self.error(Wrong::TooMuch, span, format!("is nested more than {} deep", self.limits.depth))
     }
 
     fn open(&mut self, open: Open, span: Span, anchor: usize) -> Result<(), YamlError> {
@@ -154,7 +162,11 @@ impl Builder<'_> {
             return Err(self.too_deep(span));
         }
         if let Some(Frame { open: Open::Map { key: None, .. }, .. }) = self.stack.last() {
-            return Err(self.error(span, "a list or mapping stands where a key should; a key is one word"));
+            return Err(self.error(
+                Wrong::Syntax,
+                span,
+                "a list or mapping stands where a key should; a key is one word",
+            ));
         }
         let weight = Weight { nodes: 1, bytes: 0, depth: 1 };
         self.charge(weight, span)?;
@@ -167,8 +179,8 @@ impl Builder<'_> {
         let value = match frame.open {
             Open::Seq(items) => Value::Seq(items),
             Open::Map { mut entries, mut seen, merges, .. } => {
-                for merge in merges {
-                    self.merge(&merge, &mut entries, &mut seen)?;
+                for (before, merge) in merges {
+                    self.merge(&merge, before, &mut entries, &mut seen)?;
                 }
                 Value::Map(entries)
             }
@@ -176,29 +188,47 @@ impl Builder<'_> {
         self.place(Node::new(value, frame.span), frame.anchor, frame.weight)
     }
 
-    /// `<<: *base` and `<<: [*one, *two]`: what is there already wins, then the earlier of the list.
-    fn merge(&self, from: &Node, entries: &mut Vec<(Node, Node)>, seen: &mut HashSet<String>) -> Result<(), YamlError> {
+    /// `<<: *base` and `<<: [*one, *two]`: what is there already wins, then the earlier of the list. A `<<` brings nothing that
+    /// stands `before` it: some readers, Docker's among them, let the later win, whichever it is.
+    fn merge(
+        &self,
+        from: &Node,
+        before: usize,
+        entries: &mut Vec<(Node, Node)>,
+        seen: &mut HashSet<String>,
+    ) -> Result<(), YamlError> {
         match &from.value {
             Value::Map(others) => {
                 for (key, value) in others {
-                    if seen.insert(key.scalar().unwrap_or_default().to_owned()) {
+                    let name = key.scalar().unwrap_or_default();
+                    if let Some((first, _)) = entries[..before].iter().find(|(other, _)| other.scalar() == key.scalar())
+                    {
+                        let message = format!(
+                            "`<<` brings the key `{}`, which stands before it; readers do not agree which one counts, so put `<<` first",
+                            name.escape_debug()
+                        );
+                        return Err(self.error(Wrong::Merge, first.span, message));
+                    }
+                    if seen.insert(name.to_owned()) {
                         entries.push((key.clone(), value.clone()));
                     }
                 }
                 Ok(())
             }
             Value::Seq(items) if items.iter().all(|item| item.as_map().is_some()) => {
-                items.iter().try_for_each(|item| self.merge(item, entries, seen))
+                items.iter().try_for_each(|item| self.merge(item, before, entries, seen))
             }
-            other => {
-                Err(self.error(from.span, format!("`<<` merges a mapping or a list of them, not {}", other.in_words())))
-            }
+            other => Err(self.error(
+                Wrong::Merge,
+                from.span,
+                format!("`<<` merges a mapping or a list of them, not {}", other.in_words()),
+            )),
         }
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), YamlError> {
         let Some(&(_, weight)) = self.anchors.get(&anchor) else {
-            return Err(self.error(span, "this alias stands inside of what it names"));
+            return Err(self.error(Wrong::TooMuch, span, "this alias stands inside of what it names"));
         };
         if self.stack.len() + weight.depth > self.limits.depth {
             return Err(self.too_deep(span));
@@ -215,7 +245,7 @@ impl Builder<'_> {
             self.charge(weight, node.span)?;
             self.anchors.insert(anchor, (node.clone(), weight));
         }
-        let error = |span, message: String| YamlError { file: self.file.to_owned(), span, message };
+        let error = |wrong, span, message: String| YamlError { file: self.file.to_owned(), span, message, wrong };
         let Some(frame) = self.stack.last_mut() else {
             self.root = Some(node);
             return Ok(());
@@ -228,6 +258,7 @@ impl Builder<'_> {
             Open::Map { entries, seen, key: key @ None, .. } => {
                 if matches!(node.value, Value::Seq(_) | Value::Map(_)) {
                     return Err(error(
+                        Wrong::Syntax,
                         node.span,
                         "a list or mapping stands where a key should; a key is one word".into(),
                     ));
@@ -238,15 +269,18 @@ impl Builder<'_> {
                     let first = entries.iter().find(|(other, _)| other.scalar().unwrap_or_default() == name);
                     let line = first
                         .map_or(String::new(), |(other, _)| format!("; it is in line {} already", other.span.line));
-                    return Err(error(node.span, format!("the key `{}` stands here twice{line}", name.escape_debug())));
+                    return Err(error(
+                        Wrong::Twice,
+                        node.span,
+                        format!("the key `{}` stands here twice{line}", name.escape_debug()),
+                    ));
                 }
                 *key = Some(node);
             }
-            Open::Map { entries, seen, key, merges } => {
+            Open::Map { entries, key, merges, .. } => {
                 if let Some(name) = key.take() {
                     if name.plain && name.as_str() == Some("<<") {
-                        seen.remove("<<");
-                        merges.push(node);
+                        merges.push((entries.len(), node));
                     } else {
                         entries.push((name, node));
                     }
@@ -259,7 +293,7 @@ impl Builder<'_> {
     fn container_tag(&self, tag: Option<&Tag>, expected: &str, span: Span) -> Result<(), YamlError> {
         match tag {
             Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == expected) => {
-                Err(self.error(span, format!("the tag `{tag}` means nothing here")))
+                Err(self.error(Wrong::Tag, span, format!("the tag `{tag}` means nothing here")))
             }
             _ => Ok(()),
         }
@@ -279,7 +313,7 @@ impl Builder<'_> {
             "float" => matches!(value, Value::Int(_) | Value::Float(_)),
             _ => false,
         };
-        if fits { Ok(value) } else { Err(self.error(span, format!("the tag `{tag}` means nothing here"))) }
+        if fits { Ok(value) } else { Err(self.error(Wrong::Tag, span, format!("the tag `{tag}` means nothing here"))) }
     }
 }
 
