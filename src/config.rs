@@ -511,6 +511,15 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
             "`runner.registry_login_file` is not called `config.json`, the only name under which Docker's own programs read it".into(),
         ));
     }
+    let app = &config.policy.app;
+    if app.memory_mib < 64 || !(app.cpus >= 0.1) || app.pids < 16 {
+        return Err(invalid(
+            "`policy.app`: no app starts with less than 64 MiB of memory, 0.1 processors and 16 processes".into(),
+        ));
+    }
+    if config.policy.replicas == 0 {
+        return Err(invalid("`policy.replicas` is 0: no service could run; 8 is the default".into()));
+    }
     if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
         return Err(invalid(
             "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cc_ci::abra::driver::{Abra, Failed, Home, Listener, Unfit};
+use cc_ci::compose::policy::{Passed, Verdict};
 use cc_ci::model::{AppDomain, RecipeName};
 use cc_ci::sandbox::{self, Stream};
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,11 @@ fn recipe() -> RecipeName {
     "custom-html".parse().unwrap()
 }
 
+/// Nothing is asked for, so nothing is refused.
+fn passed() -> Passed {
+    Verdict::default().passed().unwrap()
+}
+
 fn domain() -> AppDomain {
     "cust-9ad31f.ci.test".parse().unwrap()
 }
@@ -93,7 +99,7 @@ async fn each_call_is_quiet_offline_and_in_a_home_of_its_own() {
 
     session.app_new(&recipe(), &domain(), &mut heard).await.unwrap();
     let generated = session.secret_generate(&domain(), &mut heard).await.unwrap();
-    session.deploy(&domain(), &mut heard).await.unwrap();
+    session.deploy(&domain(), &passed(), &mut heard).await.unwrap();
     session.undeploy(&domain(), &mut heard).await.unwrap();
 
     assert_eq!((generated[0].0.as_str(), generated[0].1.expose()), ("token", "not-for-the-log"));
@@ -156,7 +162,7 @@ async fn what_goes_wrong_is_told_apart() {
     let session = abra.session(&fake.home, LIMIT, &none);
     let mut heard = Heard::default();
 
-    let error = session.deploy(&domain(), &mut heard).await.unwrap_err();
+    let error = session.deploy(&domain(), &passed(), &mut heard).await.unwrap_err();
     assert!(matches!(&error, Failed::Recipe { words, .. } if words.contains("smtp_password")), "{error:?}");
     assert!(matches!(session.undeploy(&domain(), &mut heard).await, Err(Failed::NotDeployed)));
     match session.app_new(&recipe(), &domain(), &mut heard).await.unwrap_err() {

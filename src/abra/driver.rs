@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::{self, Class};
+use crate::compose::policy::Passed;
 use crate::model::{AppDomain, RecipeName};
 use crate::sandbox::{self, Command, Ended, SpawnError, Stream};
 use crate::secrets::Secret;
@@ -322,8 +323,8 @@ impl Session<'_> {
         self.call("app secret insert", &words, listener).await
     }
 
-    /// Deploys the checkout as it stands, and returns when the Swarm has it, not when it runs.
-    pub async fn deploy(&self, domain: &AppDomain, listener: &mut dyn Listener) -> Result<(), Failed> {
+    /// Deploys the checkout as it stands, and returns when the Swarm has it, not when it runs. Only what the policy let pass.
+    pub async fn deploy(&self, domain: &AppDomain, _: &Passed, listener: &mut dyn Listener) -> Result<(), Failed> {
         self.call("app deploy", &["app", "deploy", domain.as_str(), "-C", "-c", "--no-domain-checks"], listener).await
     }
 

@@ -32,6 +32,11 @@ fn shown(relative: &Path) -> String {
 
 /// Where a file of the recipe lies, if it is one: relative, inside, no symlink on the way, a plain file.
 pub fn locate(dir: &Path, relative: &Path) -> Result<PathBuf, NotRead> {
+    // Said first: whether something out there exists is nobody's business.
+    let outside = |part| !matches!(part, Component::CurDir | Component::Normal(_));
+    if relative.components().any(outside) {
+        return Err(NotRead::Outside(shown(relative)));
+    }
     let mut path = dir.to_owned();
     let mut any = false;
     for component in relative.components() {

@@ -331,7 +331,11 @@ impl Listing {
             return Err(GitError::Hostile(format!("a file name with control characters: {}", shown())));
         }
         if name.len() > LONGEST_PATH || text.split('/').any(|part| part.len() > LONGEST_NAME) {
-            return Err(GitError::Hostile(format!("a path that no file can have, {} bytes long: {}…", name.len(), shown())));
+            return Err(GitError::Hostile(format!(
+                "a path that no file can have, {} bytes long: {}…",
+                name.len(),
+                shown()
+            )));
         }
         let size = facts.rsplit(|&byte| byte == b' ').next().and_then(|size| std::str::from_utf8(size).ok());
         self.files += 1;

@@ -14,6 +14,7 @@ use super::ReconcileError;
 use super::certificate::{self, Pair};
 use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::clock::Clock;
+use crate::compose::policy::Passed;
 use crate::config::Config;
 use crate::engine::OWN_PROGRAM;
 use crate::git;
@@ -242,7 +243,7 @@ async fn deploy(config: &Config, docker: &Swarm, wanted: &Wanted, files: &[PathB
         }
     }
     let before = Before::look(docker, &wanted.stack).await?;
-    session.deploy(&wanted.domain, &mut Heard).await?;
+    session.deploy(&wanted.domain, &Passed::for_our_own(), &mut Heard).await?;
     let mut say = |line: String| tracing::info!(line, "the proxy comes up");
     match converge::wait(docker, &before, UP, &never, &mut say).await {
         Ok(_) => {}

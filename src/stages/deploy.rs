@@ -10,13 +10,16 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
 
+use super::policy::Gate;
 use super::settle::Settling;
 use super::teardown::{End, tear_down};
-use super::{Job, Learned, Made, Trouble, gather, head, off_the_runtime, overlay, secrets};
+use super::{Job, Learned, Made, Trouble, gather, head, off_the_runtime, overlay, policy, secrets};
 use crate::abra::driver::Session;
+use crate::compose::policy::Passed;
 use crate::compose::{Compose, env_file};
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, Head, StageName};
+use crate::recipe::policy::as_deployed;
 use crate::recipe::{Recipe, RecipeError, Said, compose_files};
 use crate::store::deployments::NewDeployment;
 use crate::swarm::converge::Before;
@@ -55,10 +58,13 @@ pub async fn fresh(
     tree: &Tree,
 ) -> Result<Deployed, Trouble> {
     let made = intend(job, learned).await?;
+    // Of an earlier deployment of this run, perhaps of another commit.
+    overlay::remove(&tree.recipe.dir).map_err(|error| Trouble::Infra(error.to_string()))?;
+    policy::admit(job, &tree.recipe, &made.domain).await?;
     let session = job.abra.session(&job.home, job.config.runner.limits.command, cancel);
     session.app_new(&tree.recipe.name, &made.domain, &mut job.listener(stage)).await?;
-    let said = patch(job, tree.recipe.clone(), &made.domain).await?;
-    deploy(job, cancel, stage, &session, (made, tree.clone(), said)).await
+    let ready = patch(job, tree.recipe.clone(), &made.domain).await?;
+    deploy(job, cancel, stage, &session, (made, tree.clone(), ready)).await
 }
 
 /// Deploys a commit over what runs, as an operator upgrades: the app's `.env` stays as it is, but for variables that the
@@ -71,8 +77,8 @@ pub async fn over(
     tree: &Tree,
 ) -> Result<Deployed, Trouble> {
     let session = job.abra.session(&job.home, job.config.runner.limits.command, cancel);
-    let said = adopt(job, stage, tree.recipe.clone(), &old.made.domain).await?;
-    deploy(job, cancel, stage, &session, (old.made.clone(), tree.clone(), said)).await
+    let ready = adopt(job, stage, tree.recipe.clone(), &old.made.domain).await?;
+    deploy(job, cancel, stage, &session, (old.made.clone(), tree.clone(), ready)).await
 }
 
 /// What both ways have in common, once the app's `.env` stands.
@@ -81,14 +87,14 @@ async fn deploy(
     cancel: &CancellationToken,
     stage: StageName,
     session: &Session<'_>,
-    (made, tree, said): (Made, Tree, Said),
+    (made, tree, (said, passed)): (Made, Tree, (Said, Passed)),
 ) -> Result<Deployed, Trouble> {
     secrets::make(job, stage, session, &said, &made.domain).await?;
     pull(job, cancel, stage, &said.compose).await?;
 
     let before = Before::look(&job.swarm, &made.stack).await?;
     note_deployment(job, stage, &tree.commit, &before).await?;
-    session.deploy(&made.domain, &mut job.listener(stage)).await?;
+    session.deploy(&made.domain, &passed, &mut job.listener(stage)).await?;
     let settling = Settling { job, cancel, stage, domain: &made.domain, said: &said, before: &before };
     let waited = settling.converges().await?;
     let note = settling.answers().await?;
@@ -155,7 +161,7 @@ async fn note_deployment(job: &Job, stage: StageName, commit: &Head, before: &Be
 }
 
 /// Brings an app's `.env` to a newer version of its recipe as an operator would, and reads the whole anew.
-async fn adopt(job: &Job, stage: StageName, recipe: Recipe, domain: &AppDomain) -> Result<Said, Trouble> {
+async fn adopt(job: &Job, stage: StageName, recipe: Recipe, domain: &AppDomain) -> Result<(Said, Passed), Trouble> {
     let (path, sample) = (job.home.env_file(domain), recipe.env_for(domain));
     let added = off_the_runtime(move || {
         let faulty = |error: &dyn std::fmt::Display| Trouble::Infra(format!("{}: {error}", path.display()));
@@ -178,26 +184,26 @@ async fn adopt(job: &Job, stage: StageName, recipe: Recipe, domain: &AppDomain) 
     patch(job, recipe, domain).await
 }
 
-/// Sets in the app's `.env` what only cc-ci can know, lays our overlay beside the recipe's files, and reads the whole as it is
-/// going to be deployed.
-async fn patch(job: &Job, recipe: Recipe, domain: &AppDomain) -> Result<Said, Trouble> {
+/// Sets in the app's `.env` what only cc-ci can know, holds what the recipe's files say with it against the policy, lays our
+/// overlay beside them, and reads the whole as it is going to be deployed.
+async fn patch(job: &Job, recipe: Recipe, domain: &AppDomain) -> Result<(Said, Passed), Trouble> {
     let path = job.home.env_file(domain);
     let (domain, run, instance) = (domain.clone(), job.run.id, job.instance.clone());
+    let (gate, limits) = (Gate::of(job), job.config.policy.app.clone());
     off_the_runtime(move || {
         let faulty = |error: &dyn std::fmt::Display| Trouble::Infra(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| faulty(&error))?;
-        let mut env = env_file::parse(&text).map_err(RecipeError::SampleLine)?;
-        env.set("DOMAIN", domain.as_str());
-        env.set("LETS_ENCRYPT_ENV", "");
-        // The stack's name is abra's rule of the domain; another would lead teardown and checks astray.
-        env.remove("STACK_NAME");
+        let env = env_file::parse(&text).map_err(RecipeError::SampleLine)?;
+        let mut env = as_deployed(&env, &domain);
         env.set("COMPOSE_FILE", &overlay::taken_out(&compose_files(&env.map())));
+        overlay::remove(&recipe.dir).map_err(|error| faulty(&error))?;
         let own = recipe.say(&env, domain.as_str())?;
-        let overlay = overlay::text(&own.compose, run, &instance);
-        std::fs::write(recipe.dir.join(overlay::FILE), overlay).map_err(|error| faulty(&error))?;
+        let passed = gate.pass(&recipe, &own, &domain)?;
+        let overlay = overlay::text(&own.compose, run, &instance, &limits);
+        overlay::write(&recipe.dir, &overlay).map_err(|error| faulty(&error))?;
         env.set("COMPOSE_FILE", &overlay::appended(&compose_files(&env.map())));
         std::fs::write(&path, env_file::write(&env)).map_err(|error| faulty(&error))?;
-        Ok(recipe.say(&env, domain.as_str())?)
+        Ok((recipe.say(&env, domain.as_str())?, passed))
     })
     .await?
 }

@@ -1,9 +1,9 @@
 //! Reads the head as data before anything of it is deployed. What keeps it from being deployed fails the stage, all of it named
-//! at once; what is merely unwise is noted and never fails a run.
+//! at once, and first of all what a pull request may not ask for; what is merely unwise is noted and never fails a run.
 
 use std::time::Duration;
 
-use super::{Done, Job, Learned, Trouble, off_the_runtime};
+use super::{Done, Job, Learned, Trouble, off_the_runtime, policy};
 use crate::engine::causes;
 use crate::model::{CheckState, StageName};
 use crate::recipe::lint::{self, of_error};
@@ -12,6 +12,8 @@ use crate::store::stages::Check;
 
 pub async fn lint(job: &Job, learned: &Learned) -> Result<Done, Trouble> {
     let (recipe, domain) = learned.recipe()?;
+    let verdict = policy::look(job, StageName::Lint, recipe, domain).await?;
+    let refusal = policy::refusal(&verdict, recipe);
     let (recipe, domain) = (recipe.clone(), domain.clone());
     let found = lint::lint_with_history(&recipe.dir).await;
     let mut findings = found.map_err(|error| Trouble::Infra(causes(&error)))?;
@@ -23,11 +25,19 @@ pub async fn lint(job: &Job, learned: &Learned) -> Result<Done, Trouble> {
             findings.insert(0, finding);
         }
     }
+    // What the policy refuses at a place need not be said of it twice.
+    let refused = |finding: &Finding| {
+        verdict.findings.iter().any(|other| (&other.file, other.line) == (&finding.file, finding.line))
+    };
+    findings.retain(|finding| !(finding.is_error() && refused(finding)));
     for finding in &findings {
         note(job, finding).await?;
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if let Some(refusal) = refusal {
+        return Err(Trouble::Recipe(refusal));
+    }
     match findings.iter().find(|finding| finding.severity == Severity::Error) {
         Some(first) if errors > 1 => Err(Trouble::Recipe(format!("{first} (and {} more)", errors - 1))),
         Some(first) => Err(Trouble::Recipe(first.to_string())),

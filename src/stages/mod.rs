@@ -12,6 +12,7 @@ pub mod lint;
 pub mod names;
 pub mod overlay;
 pub mod picture;
+mod policy;
 mod release_notes;
 mod secrets;
 mod settle;

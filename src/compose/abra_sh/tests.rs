@@ -57,7 +57,7 @@ fn functions_of_all_kinds_are_read_to_their_end() {
 #[test]
 fn nothing_that_runs_is_taken_for_a_part_of_a_function() {
     for text in [
-        "f() {\n  echo \"\n}\n\"\nid\n}\n",
+        "f() {\n  echo \"\n}\n\"\n}\nid\n",
         "f() {\n  cat <<EOF\nEOF\n}\nid\n",
         "f() {\n  cat <<'E F'\nE F\n}\nid\n",
         "f() {\n  cat <<E\"O\"F\nEOF\n}\nid\n",

@@ -428,6 +428,8 @@ impl<'a> Reader<'a> {
                 Token::Sign("<" | ">" | ">>" | "<<<" | "<&" | ">&" | "<>" | ">|" | "&>" | "&>>") => {
                     begins = match self.token()?.1 {
                         Token::Word(word) if !word.is_brace() => false,
+                        // `< <(command)`
+                        Token::Sign("<" | ">") if self.eat("(") => true,
                         // `<(command)`
                         Token::Sign("(") => true,
                         _ => return self.unsure(),

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Asked, Beside, Finding, Hit, OfApp, OfFiles, Rule, said, shown};
+use super::{Asked, Beside, Finding, Hit, OfApp, OfFiles, Rule, shown};
 use crate::compose::Place;
 use crate::compose::abra_sh::Export;
 
@@ -170,9 +170,8 @@ const MOST_ENTRIES: usize = 50_000;
 pub fn tree(dir: &Path) -> std::io::Result<Vec<Finding>> {
     let mut found = Vec::new();
     let finding = |rule: usize, path: &Path, asks: String| {
-        let (rule, reason, cure) = TREE[rule];
         let file = shown(&path.to_string_lossy());
-        Finding { rule, what: file.clone(), file, line: 0, message: said(&asks, reason, cure), asks, allowable: false }
+        Finding::new(TREE[rule], (file.clone(), 0), file, asks, false)
     };
     if dir.join(OUR_FILE).symlink_metadata().is_ok() {
         found.push(finding(1, Path::new(OUR_FILE), format!("brings a {OUR_FILE}")));

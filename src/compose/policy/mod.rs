@@ -93,6 +93,10 @@ pub struct Finding {
     #[serde(skip)]
     pub asks: String,
     #[serde(skip)]
+    pub reason: &'static str,
+    #[serde(skip)]
+    pub cure: &'static str,
+    #[serde(skip)]
     pub what: String,
     /// Whether an operator can allow it. What cannot be read for certain, nobody can.
     #[serde(skip)]
@@ -121,6 +125,17 @@ pub struct Verdict {
     pub excused: Vec<(Finding, String)>,
 }
 
+/// What was judged may be deployed. Only a verdict without findings gives it out.
+#[derive(Debug)]
+pub struct Passed(());
+
+impl Passed {
+    /// For what the appliance deploys of its own: the proxy, the backup bot. No pull request has a hand in it.
+    pub fn for_our_own() -> Passed {
+        Passed(())
+    }
+}
+
 /// Every rule over what was read. The order is that of the documents.
 const RULES: &[&[OfApp]] = &[services::RULES, objects::RULES, labels::RULES, traefik::RULES, files::RULES];
 
@@ -146,8 +161,7 @@ pub fn judge_beside(beside: &Beside<'_>) -> Vec<Finding> {
 fn found(hits: impl Iterator<Item = (&'static str, &'static str, &'static str, Hit)>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (rule, reason, cure, Hit { place: Place { file, line, .. }, what, asks }) in hits {
-        let message = said(&asks, reason, cure);
-        let finding = Finding { rule, file, line, message, asks, what, allowable: true };
+        let finding = Finding::new((rule, reason, cure), (file, line), what, asks, true);
         if !found.contains(&finding) {
             found.push(finding);
         }
@@ -175,6 +189,11 @@ impl Verdict {
     pub fn is_allowed(&self) -> bool {
         self.findings.is_empty()
     }
+
+    /// The proof that a deploy asks for.
+    pub fn passed(self) -> Result<Passed, Verdict> {
+        if self.is_allowed() { Ok(Passed(())) } else { Err(self) }
+    }
 }
 
 impl Finding {
@@ -185,24 +204,24 @@ impl Finding {
 
     /// As a run's reason says it: where, what, by which rule, and who could allow it.
     pub fn refusal(&self, recipe: &str) -> String {
-        let (place, rule) = (self.place(), self.rule);
-        let asks = &self.asks;
-        let why = self
-            .message
-            .strip_prefix(asks.as_str())
-            .unwrap_or_default()
-            .trim_start_matches("; a pull request may not: ");
-        let operator = if self.allowable {
-            format!(". If this recipe needs it, the operator can allow it in recipes/{recipe}/recipe.yaml")
-        } else {
-            String::new()
-        };
-        format!("{place} {asks}; a pull request may not (rule {rule}): {why}{operator}")
+        let (place, Finding { rule, asks, reason, cure, .. }) = (self.place(), self);
+        let said = format!("{place} {asks}; a pull request may not (rule {rule}): {reason}; {cure}");
+        if !self.allowable {
+            return said;
+        }
+        format!("{said}. If this recipe needs it, the operator can allow it in recipes/{recipe}/recipe.yaml")
     }
-}
 
-fn said(asks: &str, reason: &str, cure: &str) -> String {
-    format!("{asks}; a pull request may not: {reason}; {cure}")
+    fn new(
+        (rule, reason, cure): (&'static str, &'static str, &'static str),
+        (file, line): (String, u32),
+        what: String,
+        asks: String,
+        allowable: bool,
+    ) -> Finding {
+        let message = format!("{asks}; a pull request may not: {reason}; {cure}");
+        Finding { rule, file, line, message, asks, reason, cure, what, allowable }
+    }
 }
 
 /// A stranger's text in a sentence of ours.

@@ -170,10 +170,12 @@ fn volume_drivers(asked: &Asked<'_>) -> Vec<Hit> {
             options.iter().any(|(key, said)| key.scalar() == Some(name) && said.scalar() == Some(value))
         };
         let memory = says("type", "tmpfs") && says("device", "tmpfs");
-        for (key, value) in options.iter().filter(|_| !memory) {
-            let (option, said) = (key.scalar().unwrap_or_default(), value.scalar().unwrap_or_default());
-            let asks = format!("sets `{}: {}` for the volume `{}`", shown(option), shown(said), volume.key);
-            found.push(asked.hit(key.span, said, asks));
+        if let Some((first, _)) = options.first().filter(|_| !memory) {
+            let option = |(key, value): &(Node, Node)| {
+                format!("{}: {}", shown(key.scalar().unwrap_or_default()), shown(value.scalar().unwrap_or_default()))
+            };
+            let all = options.iter().map(option).collect::<Vec<_>>().join(", ");
+            found.push(asked.hit(first.span, &all, format!("sets `{all}` for the volume `{}`", volume.key)));
         }
     }
     found

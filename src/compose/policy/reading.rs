@@ -1,7 +1,7 @@
 //! Tricks that end the reading itself. Whoever reads a file that two readers could understand in two ways cannot say what is
 //! going to be deployed, so these no exception allows.
 
-use super::{Finding, said};
+use super::Finding;
 use crate::compose::{Broken, ComposeError};
 use crate::yaml::Wrong;
 
@@ -61,7 +61,5 @@ pub fn finding(error: &ComposeError) -> Option<Finding> {
     };
     let (reason, cure) = words(rule);
     let (file, line) = error.place.as_ref().map_or((error.file.clone(), 0), |place| (place.file.clone(), place.line));
-    let asks = error.message.clone();
-    let message = said(&asks, reason, cure);
-    Some(Finding { rule, file, line, message, asks, what: String::new(), allowable: false })
+    Some(Finding::new((rule, reason, cure), (file, line), String::new(), error.message.clone(), false))
 }

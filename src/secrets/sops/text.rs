@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 use zeroize::Zeroizing;
 
 use super::cipher::Sealed;
-use crate::yaml::{Span, YamlError};
+use crate::yaml::{Span, Wrong, YamlError};
 
 /// Large enough for a value of a mebibyte and many of them; small enough for memory.
 const LONGEST: usize = 32 << 20;
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
     fn error(&self, at: &Marker, message: impl Into<String>) -> YamlError {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let span = Span { line: number(at.line().max(1)), column: number(at.col() + 1), source: 0 };
-        YamlError { file: self.file.into(), span, message: message.into() }
+        YamlError { file: self.file.into(), span, message: message.into(), wrong: Wrong::Content }
     }
 
     fn byte(&self, at: &Marker) -> usize {
