@@ -512,7 +512,7 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
         ));
     }
     let app = &config.policy.app;
-    if app.memory_mib < 64 || !(app.cpus >= 0.1) || app.pids < 16 {
+    if app.memory_mib < 64 || app.cpus.is_nan() || app.cpus < 0.1 || app.pids < 16 {
         return Err(invalid(
             "`policy.app`: no app starts with less than 64 MiB of memory, 0.1 processors and 16 processes".into(),
         ));

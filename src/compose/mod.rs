@@ -219,7 +219,7 @@ fn read(files: &Files, name: &str, source: u16, nodes: usize) -> Result<Node, Co
 fn check(files: &Files, root: &Node, as_written: bool) -> Result<(), ComposeError> {
     schema::check(root).map_err(|misfit| {
         let message = format!("{} {}", misfit.path, misfit.what);
-        let rule = misfit.key.map_or(Broken::Schema, |key| Broken::Key { within: misfit.path, key });
+        let rule = misfit.key.map_or(Broken::Schema, |key| Broken::Key(Box::new((misfit.path, key))));
         let error = files.error(rule, misfit.span, message);
         if as_written && text_at(root, misfit.span).is_some_and(|text| text.contains('$')) {
             error.cure("write the value itself; abra checks the files before it fills in variables")

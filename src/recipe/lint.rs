@@ -202,7 +202,7 @@ fn of_compose(error: &ComposeError) -> Finding {
             Broken::Variables => "compose-variables",
             Broken::Version => "compose-version",
             Broken::Reference => "compose-reference",
-            Broken::Schema | Broken::Key { .. } | Broken::Volume => "compose-schema",
+            Broken::Schema | Broken::Key(_) | Broken::Volume => "compose-schema",
         },
         severity: Severity::Error,
         file: place.file,

@@ -73,7 +73,7 @@ fn minor(version: Option<&str>) -> Option<u32> {
 /// The recipe's own limits where they are lower, ours elsewhere. What it reserves may not be more than it may have.
 fn resources(service: &Service<'_>, limits: &AppLimits, pids: bool) -> Value {
     let said = |kind: &str, key: &str| service.node.at(&["deploy", "resources", kind, key]).and_then(Node::scalar);
-    let machine = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    let machine = processors();
     let cpus = limits.cpus.min(machine);
     let own_cpus = said("limits", "cpus").and_then(|text| text.parse().ok()).unwrap_or(cpus);
     let most = limits.memory_mib << 20;
@@ -92,6 +92,12 @@ fn resources(service: &Service<'_>, limits: &AppLimits, pids: bool) -> Value {
         resources["reservations"]["cpus"] = cpus.to_string().into();
     }
     resources
+}
+
+/// Docker refuses a limit of more than the machine has.
+fn processors() -> f64 {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(count).map_or(1.0, f64::from)
 }
 
 /// As Docker's client reads amounts of memory: `512M`, `1.5gb`, `64 MiB`, a plain number of bytes.
@@ -197,7 +203,7 @@ mod tests {
             "version: '3.9'\nservices:\n  none: {image: a}\n  less: {image: a, deploy: {resources: {limits: {memory: 512M, cpus: '0.5', pids: 10}}}}\n  more: {image: a, deploy: {resources: {limits: {memory: 64g, cpus: '64', pids: 100000}, reservations: {memory: 32G}}}}\n",
         );
         let limits = |name: &str| overlay["services"][name]["deploy"]["resources"]["limits"].clone();
-        let ours = (1.5f64).min(std::thread::available_parallelism().unwrap().get() as f64).to_string();
+        let ours = (1.5f64).min(processors()).to_string();
         assert_eq!(limits("none"), json!({"memory": "1073741824", "cpus": ours, "pids": 100}));
         assert_eq!(limits("less"), json!({"memory": "536870912", "cpus": "0.5", "pids": 10}));
         assert_eq!(limits("more"), json!({"memory": "1073741824", "cpus": ours, "pids": 100}));

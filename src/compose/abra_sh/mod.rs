@@ -54,7 +54,7 @@ pub fn exports(text: &str) -> AbraSh {
             Ok(false) => return found,
             Err(Stop::Other(line)) => {
                 found.others.push((line, line_of(text, line)));
-                if let Err(Unsure(line)) = reader.to_line_end() {
+                if let Err(Unsure(line)) = reader.skip_line() {
                     found.others.push((line, line_of(text, line)));
                     return found;
                 }

@@ -79,7 +79,6 @@ fn nothing_that_runs_is_taken_for_a_part_of_a_function() {
         "f() {\n  > x {\n}\nid\n}\n",
         "f() {\n  echo `echo '`\n}\nid\n'`\n}\n",
         "f() {\n  echo \"${x:-'}\"\n}\nid\n'}\"\n}\n",
-        "f() {\n  echo ${x:-\"}\n}\nid\n\"}\n}\n",
         "f() {\n  echo $(case x in x) echo;; esac)\n}\nid\n",
         "f() {\n  echo $(# )\n)\n}\nid\n",
         "f() :\nid\n",

@@ -402,7 +402,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The rest of a line, whatever it is.
-    pub(super) fn to_line_end(&mut self) -> Result<(), Unsure> {
+    pub(super) fn skip_line(&mut self) -> Result<(), Unsure> {
         loop {
             if matches!(self.token()?.1, Token::NewLine | Token::End) {
                 return Ok(());
@@ -418,7 +418,6 @@ impl<'a> Reader<'a> {
             let was_for = std::mem::take(&mut after_for);
             match self.token()?.1 {
                 Token::End => return Err(Unsure(line)),
-                Token::NewLine => begins = true,
                 Token::Sign("(") if (begins || was_for) && self.rest.starts_with('(') => {
                     self.eat("(");
                     self.arithmetic(was_for)?;
@@ -435,7 +434,7 @@ impl<'a> Reader<'a> {
                         _ => return self.unsure(),
                     };
                 }
-                Token::Sign(_) => begins = true,
+                Token::NewLine | Token::Sign(_) => begins = true,
                 Token::Word(word) if word.array => {
                     self.array()?;
                     begins = false;

@@ -31,7 +31,7 @@ pub(super) const BESIDE: &[OfFiles] = &[
     },
     Rule {
         id: "compose-file",
-        reason: "every file of a recipe lies in it",
+        reason: "what lies outside of the recipe is not its own",
         cure: "name files of the recipe, separated by `:`",
         look: compose_files,
     },

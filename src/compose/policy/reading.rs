@@ -48,7 +48,7 @@ pub fn finding(error: &ComposeError) -> Option<Finding> {
         Broken::Yaml(Wrong::Merge) => "merge-order",
         Broken::Yaml(Wrong::Tag) => "yaml-tag",
         Broken::Outside => "file-outside",
-        Broken::Key { within, key } => match (within.split('.').next(), key.as_str()) {
+        Broken::Key(key) => match (key.0.split('.').next(), key.1.as_str()) {
             (_, "include") => "include",
             (_, "extends") => "extends",
             (Some("configs" | "secrets"), "environment" | "content") => "config-environment",

@@ -386,10 +386,9 @@ fn image_names(asked: &Asked<'_>) -> Vec<Hit> {
 
 fn image_registries(asked: &Asked<'_>) -> Vec<Hit> {
     let allowed = &asked.bounds.registries;
-    let refused = |host: &str| match allowed.is_empty() {
+    let refused = |host: &str| {
         // A registry on this machine or in its network holds what was never meant for strangers.
-        true => is_private(host),
-        false => !allowed.iter().any(|name| name == host),
+        if allowed.is_empty() { is_private(host) } else { !allowed.iter().any(|name| name == host) }
     };
     let found = images(asked).filter(|(_, _, image)| registry(image).is_some_and(refused));
     found

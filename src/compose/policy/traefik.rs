@@ -144,11 +144,11 @@ fn reaches(asked: &Asked<'_>) -> Vec<Hit> {
         let Sort::Named { kind, option, .. } = &label.sort else { continue };
         let text = label.text();
         let well = match (*kind, option.as_str()) {
-            ("services", "loadbalancer.server.url" | "loadbalancer.servers.url") => leads_home(asked, text),
+            ("services", "loadbalancer.server.url" | "loadbalancer.servers.url")
+            | ("middlewares", "forwardauth.address") => leads_home(asked, text),
             // One that is no path replaces the whole address.
             ("services", "loadbalancer.healthcheck.path") => text.starts_with('/') && !text.starts_with("//"),
             ("services", option) => !option.starts_with("loadbalancer.server") || !option.contains("url"),
-            ("middlewares", "forwardauth.address") => leads_home(asked, text),
             ("middlewares", option) => {
                 let files = option.ends_with(".usersfile") || option.starts_with("forwardauth.tls");
                 !files && !option.starts_with("plugin") && !option.contains(".redis")
