@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use cc_ci::abra::answers;
 use cc_ci::abra::driver::{Abra, Failed, Home, Listener};
+use cc_ci::compose::policy::Passed;
 use cc_ci::model::{AppDomain, RecipeName};
 use cc_ci::sandbox::{self, Stream};
 use serde_json::Value;
@@ -927,7 +928,7 @@ async fn a_life(otherwise: Option<&str>) {
 
     session.app_new(&recipe, &domain, &mut heard).await.unwrap();
     assert!(matches!(session.app_new(&recipe, &domain, &mut heard).await, Err(Failed::Exists)));
-    let missing = session.deploy(&domain, &mut heard).await.unwrap_err();
+    let missing = session.deploy(&domain, &Passed::for_our_own(), &mut heard).await.unwrap_err();
     assert!(missing.to_string().contains("was not generated"), "{missing}");
     let secrets = session.secret_generate(&domain, &mut heard).await.unwrap();
     assert_eq!(desk.objects("secret").len(), 2);
@@ -939,7 +940,7 @@ async fn a_life(otherwise: Option<&str>) {
     for (_, value) in &secrets {
         assert!(!heard.0.contains(value.expose()), "a secret was heard");
     }
-    session.deploy(&domain, &mut heard).await.unwrap();
+    session.deploy(&domain, &Passed::for_our_own(), &mut heard).await.unwrap();
     assert_eq!(desk.label("chaos-version").as_deref(), Some(&desk.head()[..8]));
     // Until it runs: what is taken down while it starts can leave a volume behind.
     desk.abra(&["-n", "-o", "app", "deploy", &desk.domain, "-C", "-D"]).good();

@@ -76,11 +76,8 @@ pub enum Broken {
     Outside,
     Yaml(Wrong),
     Schema,
-    /// A key that the format does not know, by its path.
-    Key {
-        within: String,
-        key: String,
-    },
+    /// A key that the format does not know: the path of what it stands in, and the key.
+    Key(Box<(String, String)>),
     Variables,
     Version,
     Volume,

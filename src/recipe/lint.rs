@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said, history};
-use crate::compose::{self, Broken, ComposeError, Health, Kind, Place, Service, inside};
+use crate::compose::{Broken, ComposeError, Health, Kind, Place, Service, inside};
 use crate::git::GitError;
 use crate::model::AppDomain;
 
