@@ -34,6 +34,8 @@ pub struct Config {
     pub report: Report,
     #[serde(default)]
     pub logs: Logs,
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// The Gitea or Forgejo that the recipes live on.
@@ -317,6 +319,29 @@ impl Default for Logs {
     }
 }
 
+/// What is kept of runs that are over. The last green and the last red run of each recipe stay whatever is said here.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Older runs go, with their logs and evidence.
+    #[serde(with = "span")]
+    pub age: Duration,
+    /// Beyond so many the oldest go.
+    pub runs: u32,
+    /// Beyond so much of logs and evidence the oldest go: `20G`.
+    #[serde(with = "bytes")]
+    pub size: u64,
+    /// With less than this left on the disk of the state directory no run begins.
+    #[serde(with = "bytes")]
+    pub free: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        Retention { age: seconds(365 * 86_400), runs: 20_000, size: 20_000_000_000, free: 2_000_000_000 }
+    }
+}
+
 /// Of cc-ci's own log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -383,6 +408,31 @@ pub mod span {
             rest = &rest[letters..];
         }
         Ok(total)
+    }
+}
+
+/// Sizes are written with their unit: `512M`, `20G`.
+pub mod bytes {
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(source)?;
+        parse(&text).ok_or_else(|| {
+            D::Error::custom(format!("`{}` is not a size such as `512M`, `20G` or `1T`", text.escape_default()))
+        })
+    }
+
+    pub fn parse(text: &str) -> Option<u64> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = text[..digits].parse().ok()?;
+        let unit = match &text[digits..] {
+            "k" => 1_000,
+            "M" => 1_000_000,
+            "G" => 1_000_000_000,
+            "T" => 1_000_000_000_000,
+            _ => return None,
+        };
+        number.checked_mul(unit)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod compose;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod engine;
 pub mod evidence;
 pub mod forge;

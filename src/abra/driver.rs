@@ -164,6 +164,11 @@ impl Abra {
         Abra { logins: file.and_then(Path::parent).map(Path::to_owned), ..self }
     }
 
+    /// Whether this very program stands in for it.
+    pub fn is_built_in(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// For people: the program and, where it is cc-ci itself, that it is.
     pub fn place(&self) -> String {
         match self.leading {

@@ -6,6 +6,7 @@
 mod audit;
 mod db;
 mod dev;
+mod doctor;
 mod enroll;
 mod lint;
 mod policy;
@@ -44,6 +45,8 @@ enum Command {
     Runner(Configured),
     /// Tests a recipe directory on this machine, with no server and no forge.
     Run(local::Args),
+    /// Says whether this machine is ready, and what to do where it is not.
+    Doctor(doctor::Doctor),
     /// Says whether a configuration file will do, and what is wrong with it.
     CheckConfig {
         file: PathBuf,
@@ -179,6 +182,7 @@ fn dispatch(command: Command) -> Done {
                 NotRun::Machine(_) => Failure::infra(not_run),
             })
         }),
+        Command::Doctor(asked) => process::on_runtime(2, doctor::doctor(asked)),
         Command::CheckConfig { file, without_secrets } => check_config(&file, without_secrets),
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),

@@ -52,7 +52,7 @@ async fn look(domain: &str, prober: &Prober, nobody: &AppDomain, heart: &Heart, 
 
 const CURE: &str = "put the new pair in with `cc-ci secrets set` and switch";
 
-fn warning(domain: &str, until: Time, now: Time) -> Option<String> {
+pub(crate) fn warning(domain: &str, until: Time, now: Time) -> Option<String> {
     let on = until.format("%Y-%m-%d");
     if until <= now {
         return Some(format!("that of *.{domain} ended on {on}; {CURE}"));

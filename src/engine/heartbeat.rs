@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::causes;
 use super::ledger::Ledger;
+use super::tools::Tool;
 use crate::clock::{Clock, Time};
 use crate::store::heartbeats::{self, Heartbeat};
 use crate::swarm::Swarm;
@@ -24,6 +25,8 @@ pub struct Said {
     /// `recovering`, `ready`, `stopping`, or what it waits for in words.
     pub state: String,
     pub abra: Option<String>,
+    /// What else runs need, as it is found here.
+    pub tools: Vec<Tool>,
     pub parallel: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Facts>,

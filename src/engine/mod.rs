@@ -5,7 +5,7 @@
 //! follow what is written in [`run`].
 
 pub mod execute;
-mod expiry;
+pub(crate) mod expiry;
 pub mod heartbeat;
 pub mod ledger;
 pub mod local;
@@ -13,6 +13,7 @@ pub mod progress;
 pub mod recover;
 pub mod run;
 pub mod scheduler;
+pub mod tools;
 pub mod watchdog;
 
 use std::path::Path;
@@ -97,7 +98,11 @@ pub async fn runner(
         Err(unfit) => return Err(unfit.into()),
     };
     tracing::info!(version = abra.version, place = abra.place(), "abra found");
-    heart.say(|said| said.abra = Some(format!("{} ({})", abra.version, abra.place())));
+    let tools = tokio::task::spawn_blocking(tools::look).await.unwrap_or_default();
+    heart.say(|said| {
+        said.abra = Some(format!("{} ({})", abra.version, abra.place()));
+        said.tools = tools;
+    });
     // What could be wrong for good is not. Nobody has to wait for Docker, or for what a runner before this one left.
     notify.ready();
     let over = CancellationToken::new();

@@ -22,6 +22,8 @@ pub struct Repository {
     pub topics: Vec<String>,
     pub archived: bool,
     pub empty: bool,
+    /// Whether the bot may write to it, commit statuses too; so it is taken where the forge does not say.
+    pub may_write: bool,
 }
 
 /// A plain comment. Reviews and their line comments are not in the lists this comes from.

@@ -5,12 +5,12 @@ use crate::forge::Repository;
 
 /// The rule's word on a repository: in or out, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
-    pub(super) enrolled: bool,
-    pub(super) why: String,
+pub(crate) struct Word {
+    pub(crate) enrolled: bool,
+    pub(crate) why: String,
 }
 
-pub(super) fn word(rule: &Enrol, repository: &Repository) -> Word {
+pub(crate) fn word(rule: &Enrol, repository: &Repository) -> Word {
     let is_in = |why: String| Word { enrolled: true, why };
     let is_out = |why: String| Word { enrolled: false, why };
     let name = &repository.repo.name;
@@ -51,6 +51,7 @@ mod tests {
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             archived: false,
             empty: false,
+            may_write: true,
         }
     }
 

@@ -10,7 +10,7 @@ mod answer;
 mod authorise;
 pub(crate) mod breaker;
 mod decide;
-mod enrol;
+pub(crate) mod enrol;
 mod poll;
 mod recheck;
 pub mod trigger;

@@ -104,6 +104,7 @@ impl Pretend {
             topics: Vec::new(),
             archived: false,
             empty: false,
+            may_write: true,
         });
     }
 

@@ -39,6 +39,8 @@ pub enum ReconcileError {
         "this machine is a worker in a Swarm of others; cc-ci needs a manager: `docker node promote` it there, or leave with `docker swarm leave` and run this again"
     )]
     Worker,
+    #[error("this machine is in no Swarm; `cc-ci reconcile swarm` makes one")]
+    NoSwarm,
     #[error(
         "Docker runs with live-restore, which a Swarm does not allow; set it to false in Docker's configuration and restart Docker"
     )]
@@ -105,6 +107,11 @@ async fn docker(config: &Config) -> Result<Swarm, ReconcileError> {
 pub async fn swarm(config: &Config) -> Result<Vec<String>, ReconcileError> {
     let docker = Swarm::connect(&config.runner.docker).await?;
     swarm::reconcile(&docker, &config.proxy.network).await
+}
+
+/// What [`swarm`] would find in order, or what stands in its way; changes nothing.
+pub async fn look_at_swarm(docker: &Swarm, network: &str) -> Result<Vec<String>, ReconcileError> {
+    swarm::look(docker, network).await
 }
 
 /// Traefik stands in front of the apps with the wildcard certificate of the configuration.

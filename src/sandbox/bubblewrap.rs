@@ -86,6 +86,11 @@ impl Bubblewrap {
         Ok(Bubblewrap { program, ours })
     }
 
+    /// For people: where it is.
+    pub fn place(&self) -> String {
+        self.program.display().to_string()
+    }
+
     /// The command line of a cage.
     pub fn command(&self, inside: &Inside) -> Command {
         let mut command = Command::new(&self.program)

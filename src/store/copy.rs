@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::MIGRATIONS;
+use super::heartbeats::{self, Heartbeat};
+use super::{MIGRATIONS, StoreError, apps};
 
 /// What is wrong with a database or a copy of one, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,28 @@ pub fn examine(path: &Path) -> Result<Whole, CopyError> {
     }
     let runs: i64 = connection.query_row("select count(*) from runs", [], |row| row.get(0)).map_err(not_ours)?;
     Ok(Whole { schema, runs: runs.unsigned_abs(), bytes })
+}
+
+/// What is known of a machine, read without making or changing its database.
+#[derive(Debug)]
+pub struct Glance {
+    pub serve: Option<Heartbeat>,
+    pub runner: Option<Heartbeat>,
+    /// Stacks that a teardown could not take down whole.
+    pub leftovers: Vec<String>,
+}
+
+pub fn glance(path: &Path) -> Result<Glance, CopyError> {
+    let db = open(path)?;
+    let look = || {
+        let left = apps::standing(&db)?.into_iter().filter(|app| app.leftovers.is_some());
+        Ok(Glance {
+            serve: heartbeats::of(&db, "serve")?,
+            runner: heartbeats::of(&db, "runner")?,
+            leftovers: left.map(|app| app.stack.to_string()).collect(),
+        })
+    };
+    look().map_err(|error: StoreError| CopyError::NotOurs { path: path.into(), why: error.to_string() })
 }
 
 /// A few of what is wrong.

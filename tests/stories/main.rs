@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod closed_before_its_turn;
 mod comments;
+mod doctor;
 mod failing_apps;
 mod forge_down;
 mod other_doors;

@@ -323,6 +323,17 @@ impl House {
         Text(self.command(&["trigger", what]).await)
     }
 
+    /// The rows of `cc-ci doctor`, which is not asked whether it is content.
+    pub(crate) async fn doctor(&self) -> Vec<Value> {
+        let config = self.path("config.yaml");
+        let asked = tokio::task::spawn_blocking(move || {
+            Command::new(CC_CI).args(["doctor", "--json", "--config", text(&config)]).stdin(Stdio::null()).output()
+        });
+        let output = asked.await.unwrap().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["rows"].as_array().unwrap().clone()
+    }
+
     /// `cc-ci token new`, for this house.
     pub(crate) async fn new_token(&self, name: &str, scope: &str) -> String {
         self.command(&["token", "new", name, "--scope", scope]).await.trim().to_owned()

@@ -38,6 +38,13 @@ pub(super) struct Repository {
     archived: bool,
     #[serde(default)]
     empty: bool,
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    #[serde(default)]
+    push: bool,
 }
 
 impl Repository {
@@ -54,6 +61,7 @@ impl Repository {
             topics: self.topics,
             archived: self.archived,
             empty: self.empty,
+            may_write: self.permissions.is_none_or(|may| may.push),
         })
     }
 }
