@@ -167,6 +167,7 @@ pub struct Runner {
     /// Whether a picture of each app's front page is taken, which takes a browser some seconds.
     pub picture: bool,
     pub limits: Limits,
+    pub images: Images,
 }
 
 impl Default for Runner {
@@ -181,7 +182,25 @@ impl Default for Runner {
             retry_after: seconds(60),
             picture: true,
             limits: Limits::default(),
+            images: Images::default(),
         }
+    }
+}
+
+/// When images that nothing names any more are removed. Those with a name never are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Only while more than this part of Docker's disk is in use, in percent.
+    pub above: u8,
+    /// Only what was made so long ago.
+    #[serde(with = "span")]
+    pub older_than: Duration,
+}
+
+impl Default for Images {
+    fn default() -> Images {
+        Images { above: 80, older_than: seconds(24 * 3600) }
     }
 }
 
@@ -446,6 +465,11 @@ pub fn logs_in(state_dir: &Path) -> PathBuf {
     state_dir.join("logs")
 }
 
+/// Where the process `serve` or `runner` of a state directory is rung for.
+pub fn bell_in(state_dir: &Path, process: &str) -> PathBuf {
+    state_dir.join(format!("bell-{process}.sock"))
+}
+
 impl Config {
     /// What the policy needs to know of this appliance.
     pub fn bounds(&self) -> Bounds {
@@ -477,7 +501,7 @@ impl Config {
     }
 
     pub fn bell(&self, process: &str) -> PathBuf {
-        self.state_dir.join(format!("bell-{process}.sock"))
+        bell_in(&self.state_dir, process)
     }
 }
 

@@ -137,3 +137,47 @@ fn what_is_said_of_a_recipe_is_validated_with_its_scripts() {
         println!("SKIPPED the scripts in what_is_said_of_a_recipe_is_validated_with_its_scripts: {}", said(&output));
     }
 }
+
+#[test]
+fn a_run_is_cancelled_and_retried_on_the_command_line_and_the_audit_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().to_str().unwrap();
+    let seeded = cc_ci(&["dev", "seed", "--dir", state, "--runs", "30"]);
+    assert!(seeded.status.success(), "{}", said(&seeded));
+    let asked = |arguments: &[&str]| {
+        let output = cc_ci(&[arguments, &["--state", state]].concat());
+        (output.status.code().unwrap(), said(&output))
+    };
+    let (_, listed) = asked(&["runs", "list", "--json", "-n", "100"]);
+    let runs: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let of_state = |wanted: &str| {
+        let found = runs.as_array().unwrap().iter().find(|run| run["state"] == wanted);
+        found.unwrap_or_else(|| panic!("no {wanted} run: {listed}"))["id"].to_string()
+    };
+    let (queued, running, over) = (of_state("queued"), of_state("running"), of_state("passed"));
+
+    for run in [&queued, &running] {
+        assert_eq!(asked(&["runs", "cancel", run]), (0, format!("run {run} is told to end\n")));
+        let (code, words) = asked(&["runs", "cancel", run]);
+        assert!(code == 1 && words.contains("is over, or was told to end before"), "{code}: {words}");
+    }
+    let (_, shown) = asked(&["runs", "show", &queued]);
+    assert!(shown.contains("cancelled: cancelled on the command line"), "{shown}");
+    assert_eq!(asked(&["runs", "cancel", &over]).0, 1);
+
+    let (code, words) = asked(&["runs", "retry", &over, "--json"]);
+    let again: serde_json::Value = serde_json::from_str(&words).unwrap();
+    assert_eq!((code, again["said"].as_str()), (0, Some(&*format!("run {} is queued", again["run"]))));
+    let (code, words) = asked(&["runs", "retry", &over]);
+    assert!(code == 1 && words.contains("of the same head is not over yet"), "{code}: {words}");
+    let (code, words) = asked(&["runs", "retry", &running]);
+    assert!(code == 1 && words.contains("is not over yet"), "{code}: {words}");
+
+    for command in ["cancel", "retry"] {
+        let (code, words) = asked(&["runs", command, "999"]);
+        assert!(code == 2 && words.contains("there is no run 999"), "{code}: {words}");
+    }
+    let (code, words) = asked(&["audit", "list"]);
+    assert!(code == 0 && words.contains(&format!("the command line: retry run {over}")), "{words}");
+    assert_eq!(asked(&["audit", "verify"]).0, 0);
+}

@@ -8,6 +8,7 @@ mod db;
 mod dev;
 mod doctor;
 mod enroll;
+mod janitor;
 mod lint;
 mod policy;
 mod process;
@@ -54,7 +55,9 @@ enum Command {
         #[arg(long)]
         without_secrets: bool,
     },
-    /// Lists, shows and reads the logs of runs.
+    /// Removes what belongs to no live run: stacks, volumes, secrets, directories that a crash left.
+    Janitor(janitor::Janitor),
+    /// Lists, shows, cancels and retries runs, and reads their logs.
     #[command(subcommand)]
     Runs(runs::Runs),
     /// Queues a run of a pull request, as `!testme` would.
@@ -94,6 +97,9 @@ enum Command {
 
 /// Where the appliance keeps its configuration.
 const USUAL_CONFIG: &str = "/etc/cc-ci/config.yaml";
+
+/// Who does what is done here, as audit and pages call it.
+const ACTOR: &str = "the command line";
 
 /// What every command on an appliance takes.
 #[derive(Clone, Debug, Args)]
@@ -185,6 +191,7 @@ fn dispatch(command: Command) -> Done {
         Command::Doctor(asked) => process::on_runtime(2, doctor::doctor(asked)),
         Command::CheckConfig { file, without_secrets } => check_config(&file, without_secrets),
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
+        Command::Janitor(janitor) => process::on_runtime(2, janitor::janitor(janitor)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Token(command) => process::on_runtime(1, token::token(command)),
         Command::Audit(command) => process::on_runtime(1, audit::audit(command)),

@@ -1,7 +1,7 @@
-//! `cc-ci runs list|show|log`: what the database of this machine knows.
+//! `cc-ci runs list|show|log|cancel|retry`: what the database of this machine knows, and what may be done about it.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,13 +9,17 @@ use clap::{Args, Subcommand};
 
 use super::{Configured, Done, Failure};
 use crate::api::{self, State};
+use crate::bell::Bell;
+use crate::clock::Clock;
 use crate::config;
+use crate::engine::run;
 use crate::evidence::result;
 use crate::logs;
-use crate::model::{Outcome, RunId};
+use crate::model::{Origin, Outcome, RunId};
+use crate::store::audit::{self, Act};
 use crate::store::runs::{Filter, Run};
 use crate::store::stages::{Check, Stage};
-use crate::store::{Store, runs, stages};
+use crate::store::{Store, StoreError, runs, stages};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Runs {
@@ -53,6 +57,22 @@ pub(crate) enum Runs {
         /// Goes on until the run is over.
         #[arg(long, short)]
         follow: bool,
+    },
+    /// Ends one; what was deployed is taken down. Exit code 1 when it is over, or was told before.
+    Cancel {
+        #[command(flatten)]
+        place: Place,
+        run: RunId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tests the head of a run that is over once more. Exit code 1 when it is not over, or that head is in the queue.
+    Retry {
+        #[command(flatten)]
+        place: Place,
+        run: RunId,
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -107,7 +127,54 @@ pub(super) async fn runs(command: Runs) -> Done {
             Ok(ExitCode::SUCCESS)
         }
         Runs::Log { place, run, follow } => log(&place, run, follow).await,
+        Runs::Cancel { place, run, json } => cancel(&place, run, json).await,
+        Runs::Retry { place, run, json } => retry(&place, run, json).await,
     }
+}
+
+async fn cancel(place: &Place, id: RunId, json: bool) -> Done {
+    let (dir, store) = place.store()?;
+    whole(&store, id).await?;
+    let now = Clock::system().now();
+    let asked = store.write("did not take a cancel", move |tx| {
+        let asked = run::ask_cancel(tx, id, "cancelled on the command line", now)?;
+        let said = if asked { "told to end" } else { "over, or told before" };
+        audit::push(tx, Act { actor: super::ACTOR, action: "cancel", target: &format!("run {id}"), said }, now)?;
+        Ok(asked)
+    });
+    if !asked.await? {
+        return Err(Failure::no(anyhow::anyhow!("run {id} is over, or was told to end before")));
+    }
+    done(&dir, id, format!("run {id} is told to end"), json)
+}
+
+async fn retry(place: &Place, id: RunId, json: bool) -> Done {
+    let (dir, store) = place.store()?;
+    whole(&store, id).await?;
+    let now = Clock::system().now();
+    let again = store.write("did not take a retry", move |tx| {
+        let again = run::retry(tx, id, Origin::CommandLine, super::ACTOR, now)?;
+        let (target, said) = (format!("run {id}"), format!("run {again} is queued"));
+        audit::push(tx, Act { actor: super::ACTOR, action: "retry", target: &target, said: &said }, now)?;
+        Ok(again)
+    });
+    let again = again.await.map_err(|error| match error {
+        StoreError::Refused(why) => Failure::no(anyhow::anyhow!(why)),
+        error => error.into(),
+    })?;
+    done(&dir, again, format!("run {again} is queued"), json)
+}
+
+/// Tells both processes, and whoever asked.
+fn done(dir: &Path, id: RunId, said: String, json: bool) -> Done {
+    for process in ["serve", "runner"] {
+        Bell::of(config::bell_in(dir, process)).ring();
+    }
+    if json {
+        return print(&api::Done { run: id.0, said });
+    }
+    crate::say!("{said}");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn whole(store: &Store, id: RunId) -> Result<(Run, Vec<Stage>, Vec<Check>), Failure> {

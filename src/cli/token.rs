@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::Subcommand;
 
 use super::runs::Place;
-use super::{Done, Failure};
+use super::{ACTOR, Done, Failure};
 use crate::clock::{Clock, Time};
 use crate::config::span;
 use crate::model::Scope;
@@ -44,8 +44,6 @@ pub(crate) enum Token {
         name: String,
     },
 }
-
-const ACTOR: &str = "the command line";
 
 pub(super) async fn token(command: Token) -> Done {
     let now = Clock::system().now();

@@ -46,14 +46,8 @@ pub(super) async fn trigger(asked: Trigger) -> Done {
         bells: vec![Bell::of(config.bell("serve")), Bell::of(config.bell("runner"))],
     };
     let origin = Origin::CommandLine;
-    let wish = Wish {
-        repository: name,
-        pr,
-        stage: asked.stage,
-        from: asked.from,
-        origin,
-        asked_by: "the command line".into(),
-    };
+    let wish =
+        Wish { repository: name, pr, stage: asked.stage, from: asked.from, origin, asked_by: super::ACTOR.into() };
     let id = desk.trigger(wish).await.map_err(|why| match why {
         NotQueued::Unknown(_) | NotQueued::NotEnrolled(..) | NotQueued::NoPullRequest(..) => Failure::usage(why),
         NotQueued::Closed(..) => Failure::no(why),

@@ -1,16 +1,20 @@
 //! One run from its start to its verdict: the stages in turn, then the teardown, then the outcome, in that order whatever
 //! happens in between. A stage that fails ends the stages, never the teardown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledger;
 use super::run::{self, Planned, StageEnd, Verdict, checked};
 use super::scheduler::{Stop, Why, Work};
 use super::watchdog::{Broken, Watchdog};
-use super::{causes, recover};
+use super::{OWN_PROGRAM, RunnerFault, causes, recover};
 use crate::abra::driver::{Abra, Home, Listener};
+use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::Evidence;
@@ -23,7 +27,7 @@ use crate::stages::level::{self, Seen};
 use crate::stages::teardown::{End, Means, tear_down};
 use crate::stages::{Done, Job, Learned, Source, Trouble};
 use crate::store::runs::Run;
-use crate::store::{StoreError, apps, deployments, runs, stages as stage_rows};
+use crate::store::{Store, StoreError, apps, deployments, runs, stages as stage_rows};
 use crate::swarm::Swarm;
 
 /// What runs are carried out with. Cheap to clone.
@@ -37,6 +41,8 @@ pub struct Engine {
     pub redactor: Redactor,
     /// Tells this appliance's objects from another's on the same Swarm.
     pub instance: String,
+    /// Wakes the janitor.
+    pub run_ended: Arc<Notify>,
 }
 
 const STOPPED: &str = "the runner was stopped while it ran";
@@ -61,6 +67,7 @@ impl Work for Engine {
             tracing::error!(run = %id, error = %causes(&error), "a run could not be written down to its end; closing it");
             self.pick_up(id).await;
         }
+        self.run_ended.notify_one();
     }
 
     async fn pick_up(&self, run: RunId) {
@@ -72,6 +79,17 @@ impl Work for Engine {
 }
 
 impl Engine {
+    /// For a command, which is no runner: it holds no lock and beats no heart.
+    pub async fn at_hand(config: Arc<Config>, store: Store) -> Result<Engine, RunnerFault> {
+        let (never, runner) = (CancellationToken::new(), &config.runner);
+        let abra = Abra::find(runner.abra.as_deref(), Path::new(OWN_PROGRAM), &runner.docker, &never).await?;
+        let swarm = Swarm::connect(&runner.docker).await?;
+        let ledger = Ledger::new(store, Bell::of(config.bell("serve")));
+        let instance = super::instance(&ledger).await?;
+        let (clock, redactor) = (Clock::system(), Redactor::new());
+        Ok(Engine { config, ledger, clock, swarm, abra: Arc::new(abra), redactor, instance, run_ended: Arc::default() })
+    }
+
     /// Where a run keeps what it needs while it runs.
     pub fn run_dir(&self, run: RunId) -> PathBuf {
         self.config.work_dir().join(run.to_string())

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::Engine;
+use super::janitor::JanitorFault;
 use super::ledger::Ledger;
 use super::progress::Progress;
-use super::run;
+use super::recover::StateLock;
 use super::scheduler::{Stop, Why, Work};
-use super::{OWN_PROGRAM, causes};
-use crate::abra::driver::Abra;
+use super::{causes, janitor, recover, run};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -26,10 +26,8 @@ use crate::logs;
 use crate::model::{Asked, Origin, Outcome, RunId, VersionName};
 use crate::recipe;
 use crate::reconcile;
-use crate::secrets::redact::Redactor;
 use crate::store::runs::NewRun;
 use crate::store::{Store, StoreError, evidence as kept, runs, stages};
-use crate::swarm::Swarm;
 
 /// What `cc-ci run` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -102,30 +100,16 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
             (path.file_name().map_or_else(|| "recipe".to_owned(), |name| name.to_string_lossy().into_owned()), false)
         }
     };
-    let never = CancellationToken::new();
-    let state = StateDir::make().map_err(|error| NotRun::Machine(format!("no place for the run's files: {error}")))?;
+    let (state, _lock) = StateDir::make()?;
     let config = Arc::new(configured(&args, &state.0, deploys).await?);
     let source = state.0.join("source");
     let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
 
-    let abra = Abra::find(config.runner.abra.as_deref(), Path::new(OWN_PROGRAM), &config.runner.docker, &never)
-        .await
-        .map_err(|error| NotRun::Machine(causes(&error)))?;
-    let swarm = Swarm::connect(&config.runner.docker).await.map_err(|error| NotRun::Machine(causes(&error)))?;
-
     let store = Store::open(&config.database())?;
-    let ledger = Ledger::new(store.clone(), Bell::of(config.bell("serve")));
-    let clock = Clock::system();
-    let instance = super::instance(&ledger).await?;
-    let engine = Engine {
-        config: Arc::clone(&config),
-        ledger: ledger.clone(),
-        clock: clock.clone(),
-        swarm,
-        abra: Arc::new(abra),
-        redactor: Redactor::new(),
-        instance,
-    };
+    let engine =
+        Engine::at_hand(Arc::clone(&config), store.clone()).await.map_err(|error| NotRun::Machine(causes(&error)))?;
+    take_over_from_killed(&engine).await;
+    let (ledger, clock) = (engine.ledger.clone(), engine.clock.clone());
     let new = NewRun {
         origin: Origin::Local,
         repository: None,
@@ -307,17 +291,81 @@ async fn proxy_answers(config: &Config) -> Result<(), String> {
     }
 }
 
+/// Takes down what local runs that were killed left, so that not even the last of them needs anybody's care.
+async fn take_over_from_killed(engine: &Engine) {
+    for killed in killed_runs() {
+        let dir = killed.dir.display().to_string();
+        crate::say!("taking down what a run that was killed left ({dir})");
+        match killed.take_down(engine).await {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => eprintln!("cc-ci: {} could not be removed; the next run tries again", left.join(", ")),
+            Err(error) => eprintln!("cc-ci: {dir}: {}; the next run tries again", causes(&error)),
+        }
+    }
+}
+
+/// A local run whose process is gone: its lock is ours now.
+#[derive(Debug)]
+pub struct Killed {
+    pub dir: PathBuf,
+    _lock: StateLock,
+}
+
+/// Of this user, as far as their directories are where ours would be.
+pub fn killed_runs() -> Vec<Killed> {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    // One without a lock is just being removed; another user's could say anything.
+    let dirs = dirs.map(|entry| entry.path()).filter(|dir| is_own(dir) && dir.join("run.lock").is_file());
+    dirs.filter_map(|dir| {
+        let lock = StateLock::take(&dir, "run", &Clock::system()).ok()?;
+        Some(Killed { dir, _lock: lock })
+    })
+    .collect()
+}
+
+fn is_own(dir: &Path) -> bool {
+    let me = rustix::process::getuid().as_raw();
+    std::fs::symlink_metadata(dir).is_ok_and(|seen| seen.is_dir() && std::os::unix::fs::MetadataExt::uid(&seen) == me)
+}
+
+impl Killed {
+    /// As a runner's start does it, with that run's own database. Says what would not go; then the directory stays.
+    pub async fn take_down(self, engine: &Engine) -> Result<Vec<String>, JanitorFault> {
+        let config = Arc::new(Config { state_dir: self.dir.clone(), ..(*engine.config).clone() });
+        let store = Store::open(&config.database())?;
+        let ledger = Ledger::new(store, Bell::of(config.bell("serve")));
+        let instance = super::instance(&ledger).await?;
+        let theirs = Engine { config, ledger, instance, ..engine.clone() };
+        recover::recover(&theirs).await?;
+        let left = janitor::tidy(&theirs, janitor::look(&theirs).await?).await?;
+        if left.is_empty() {
+            drop(StateDir(self.dir));
+        }
+        Ok(left)
+    }
+}
+
+const PREFIX: &str = "cc-ci-run-";
+
 /// The run's state directory, gone with it.
 struct StateDir(PathBuf);
 
 impl StateDir {
-    fn make() -> std::io::Result<StateDir> {
+    /// Locked before it has the name by which others look for it.
+    fn make() -> Result<(StateDir, StateLock), NotRun> {
         use std::os::unix::fs::DirBuilderExt;
+        let nowhere = |error: &dyn std::fmt::Display| NotRun::Machine(format!("no place for the run's files: {error}"));
         let mut bytes = [0; 6];
-        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-        let dir = std::env::temp_dir().join(format!("cc-ci-run-{}", hex::encode(bytes)));
-        std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
-        Ok(StateDir(dir))
+        getrandom::fill(&mut bytes).map_err(|error| nowhere(&error))?;
+        let name = format!("{PREFIX}{}", hex::encode(bytes));
+        let (dir, unnamed) = (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!(".{name}")));
+        std::fs::DirBuilder::new().mode(0o700).create(&unnamed).map_err(|error| nowhere(&error))?;
+        let made = StateDir(unnamed);
+        let lock = StateLock::take(&made.0, "run", &Clock::system()).map_err(|error| nowhere(&error))?;
+        std::fs::rename(&made.0, &dir).map_err(|error| nowhere(&error))?;
+        drop(made);
+        Ok((StateDir(dir), lock))
     }
 }
 

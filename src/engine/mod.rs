@@ -7,6 +7,7 @@
 pub mod execute;
 pub(crate) mod expiry;
 pub mod heartbeat;
+pub mod janitor;
 pub mod ledger;
 pub mod local;
 pub mod progress;
@@ -35,14 +36,12 @@ use crate::config::Config;
 use crate::secrets::redact::Redactor;
 use crate::secrets::{self, SecretFileError};
 use crate::store::{Store, StoreError, repositories};
-use crate::swarm::Swarm;
 use crate::swarm::login::{BadLogins, Logins};
+use crate::swarm::{Swarm, SwarmFault};
 use crate::systemd::Notify;
 
 /// Between two tries at a Docker that does not answer.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Between two tries at what teardowns left.
-const LEFTOVERS: Duration = Duration::from_secs(300);
 
 /// Why there is no runner.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +50,8 @@ pub enum RunnerFault {
     Locked(#[from] NotLocked),
     #[error(transparent)]
     Abra(#[from] Unfit),
+    #[error(transparent)]
+    Swarm(#[from] SwarmFault),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -121,15 +122,17 @@ pub async fn runner(
         abra: Arc::new(abra),
         redactor,
         instance,
+        run_ended: Arc::default(),
     };
 
     heart.state("recovering");
     let beating = tokio::spawn(heart.clone().run(engine.swarm.clone(), over.clone()));
     let recovered = notify.more_time_for(recover::recover(&engine)).await;
     if let Ok(closed) = recovered {
+        notify.more_time_for(janitor::round(&engine, &heart, &shutdown.drain)).await;
         tracing::info!(closed, "ready for runs");
         heart.state("ready");
-        let leftovers = tokio::spawn(leftovers(engine.clone(), over.clone()));
+        let janitor = tokio::spawn(janitor::keep_tidy(engine.clone(), heart.clone(), over.clone()));
         let expiry = expiry::watch(Arc::clone(&engine.config), heart.clone(), clock.clone(), over.clone());
         let expiry = tokio::spawn(expiry);
         let runner = &engine.config.runner;
@@ -151,7 +154,7 @@ pub async fn runner(
             notify.more_time_for(serving).await;
         }
         over.cancel();
-        let _ = leftovers.await;
+        let _ = janitor.await;
         let _ = expiry.await;
     }
     over.cancel();
@@ -213,23 +216,6 @@ async fn instance(ledger: &Ledger) -> Result<String, StoreError> {
             Ok(name)
         })
         .await
-}
-
-/// At once and then now and again. Beside the runs, since what did not go in one teardown may hold up the next one too.
-async fn leftovers(engine: Engine, stop: CancellationToken) {
-    loop {
-        let tried = tokio::select! {
-            () = stop.cancelled() => return,
-            tried = Box::pin(recover::retry_leftovers(&engine)) => tried,
-        };
-        if let Err(error) = tried {
-            tracing::error!(error = %causes(&error), "leftovers could not be tried again");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LEFTOVERS) => {}
-        }
-    }
 }
 
 /// An error with its causes, in one line.

@@ -59,13 +59,8 @@ pub async fn recover(engine: &Engine) -> Result<usize, StoreError> {
         tracing::warn!(run = %run.id, recipe = run.recipe, "found open from a process that is gone; closing it");
         close(engine, run.id, "the runner died while it ran").await?;
     }
-    let (logs, work) = (engine.config.logs_dir(), engine.config.work_dir());
-    let standing: Vec<RunId> = engine.ledger.store.read(apps::standing).await?.into_iter().map(|app| app.run).collect();
-    let swept = tokio::task::spawn_blocking(move || {
-        remove_abandoned(&work, &standing);
-        close_logs(&logs);
-    });
-    if let Err(error) = swept.await {
+    let logs = engine.config.logs_dir();
+    if let Err(error) = tokio::task::spawn_blocking(move || close_logs(&logs)).await {
         tracing::error!(error = %error, "closing what a dead process left open broke off");
     }
     Ok(open.len())
@@ -88,16 +83,10 @@ pub async fn close(engine: &Engine, id: RunId, why: &'static str) -> Result<(), 
     Ok(())
 }
 
-/// Tries again what teardowns of finished runs left standing.
-pub async fn retry_leftovers(engine: &Engine) -> Result<(), StoreError> {
-    for app in engine.ledger.store.read(apps::standing).await? {
-        let id = app.run;
-        let run = engine.ledger.store.read(move |db| runs::by_id(db, id)).await?;
-        if run.is_some_and(|run| run.finished_at.is_some()) {
-            take_down(engine, &app).await?;
-            engine.clear(id).await;
-        }
-    }
+/// Tries again what the teardown of a finished run left standing.
+pub(super) async fn retry_leftover(engine: &Engine, app: &App) -> Result<(), StoreError> {
+    take_down(engine, app).await?;
+    engine.clear(app.run).await;
     Ok(())
 }
 
@@ -116,17 +105,6 @@ async fn take_down(engine: &Engine, app: &App) -> Result<(), StoreError> {
         }
     }
     engine.torn_down(app.id, end).await
-}
-
-/// Directories of runs that have nothing left to tear down. Nothing runs yet, so none of them is in use.
-fn remove_abandoned(work: &Path, standing: &[RunId]) {
-    let Ok(entries) = std::fs::read_dir(work) else { return };
-    for entry in entries.flatten() {
-        let run = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok());
-        if run.is_some_and(|run| !standing.contains(&run)) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// Logs whose writers died. Nothing runs yet, so none of them is being written.
@@ -160,20 +138,5 @@ mod tests {
         StateLock::take(dir.path(), "serve", &clock).unwrap();
         drop(first);
         StateLock::take(dir.path(), "runner", &clock).unwrap();
-    }
-
-    #[test]
-    fn only_directories_of_runs_that_left_nothing_are_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["1", "2", "notes"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        remove_abandoned(dir.path(), &[RunId(2)]);
-        let mut left: Vec<_> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["2", "notes"]);
     }
 }

@@ -61,6 +61,7 @@ pub async fn fresh(
     // Of an earlier deployment of this run, perhaps of another commit.
     overlay::remove(&tree.recipe.dir).map_err(|error| Trouble::Infra(error.to_string()))?;
     policy::admit(job, &tree.recipe, &made.domain).await?;
+    job.swarm.claim(&made.stack, job.run.id, &job.instance).await?;
     let session = job.abra.session(&job.home, job.config.runner.limits.command, cancel);
     session.app_new(&tree.recipe.name, &made.domain, &mut job.listener(stage)).await?;
     let ready = patch(job, tree.recipe.clone(), &made.domain).await?;

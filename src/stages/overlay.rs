@@ -11,20 +11,17 @@ use serde_json::{Map, Value, json};
 use crate::compose::{Compose, Object, Service, policy};
 use crate::config::AppLimits;
 use crate::model::RunId;
+use crate::swarm::claims;
 use crate::yaml::{self, Node};
 
 pub const FILE: &str = policy::OUR_FILE;
-/// Which run something was made for.
-pub const RUN: &str = "cc-ci.run";
-/// Which appliance made it.
-pub const INSTANCE: &str = "cc-ci.instance";
 /// The first minor version of format 3 that knows a limit on processes.
 const KNOWS_PIDS: u32 = 9;
 
 /// The overlay for a recipe as its own files say it: services, own volumes, own networks. What is external is not ours to
 /// mark. It is JSON, which YAML's readers read.
 pub fn text(own: &Compose, run: RunId, instance: &str, limits: &AppLimits) -> String {
-    let marks = json!({RUN: run.to_string(), INSTANCE: instance});
+    let marks = json!(claims::marks(run, instance));
     let mut overlay = Map::new();
     // Docker's client takes compose files together only when they agree on it.
     let version = own.tree().get("version").and_then(Node::as_str);

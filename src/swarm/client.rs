@@ -1,12 +1,14 @@
 //! The one door to Docker. Each call has its own deadline, since the API waits for ever where a task keeps failing; the
 //! version is always negotiated, since some calls are refused and some are not when it is too new.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use bollard::models;
@@ -286,6 +288,21 @@ impl Swarm {
             Err(fault) if fault.to_string().contains("already in progress") => Ok(()),
             other => other,
         }
+    }
+
+    pub(super) async fn create_config(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        data: &[u8],
+    ) -> Result<(), SwarmFault> {
+        let spec = models::ConfigSpec {
+            name: Some(name.to_owned()),
+            labels: Some(labels.into_iter().collect()),
+            data: Some(BASE64_STANDARD.encode(data)),
+            ..Default::default()
+        };
+        ask(format!("create config {name}"), CALL, self.docker.create_config(spec)).await.map(drop)
     }
 
     /// Makes an overlay network that containers outside the Swarm's services may join too.

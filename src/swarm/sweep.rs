@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
+use super::claims;
 use super::client::{Swarm, SwarmFault};
 use super::events::StackEvent;
 use super::leftovers::{Everything, Kind, Leftover};
@@ -188,11 +189,15 @@ impl Broom<'_> {
         said: &mut (dyn FnMut(String) + Send),
     ) -> bool {
         let has = |kind: Kind| left.iter().any(|left| left.kind == kind);
+        // It says whose the rest is, as long as there is any.
+        let is_claim = |left: &Leftover| left.kind == Kind::Config && claims::is_claim(self.stack, &left.name);
+        let claimed = left.iter().any(|left| !is_claim(left));
         let late = self.start.elapsed() >= self.patience.grace;
         let mut now: Vec<&Leftover> = Vec::new();
         for left in left {
             let ready = match left.kind {
                 Kind::Service => true,
+                Kind::Config if is_claim(left) => !claimed,
                 // Swarm stops and removes what it made; the rest is nobody's but ours.
                 Kind::Container => !has(Kind::Service) && (late || !swarm_will(everything, &left.id)),
                 Kind::Secret | Kind::Config => !has(Kind::Service),

@@ -10,6 +10,7 @@ mod comments;
 mod doctor;
 mod failing_apps;
 mod forge_down;
+mod janitor;
 mod other_doors;
 mod passes;
 mod proof;

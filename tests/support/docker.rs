@@ -36,6 +36,22 @@ pub(crate) fn objects(mark: &str) -> Vec<String> {
     found
 }
 
+/// Makes a volume, a network, a secret or a config, as somebody else would.
+pub(crate) fn make(kind: &str, name: &str, marks: &[&str]) {
+    let labels: Vec<&str> = marks.iter().flat_map(|mark| ["--label", *mark]).collect();
+    let end: &[&str] = match kind {
+        "network" => &["--driver", "overlay", name],
+        "volume" => &[name],
+        "secret" | "config" => &[name, "-"],
+        _ => panic!("{kind} is not made here"),
+    };
+    let mut command = Command::new("docker");
+    command.args([kind, "create"]).args(labels).args(end).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().expect("docker was there a moment ago");
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"what is in it").unwrap();
+    assert!(child.wait().unwrap().success(), "{kind} {name} could not be made");
+}
+
 /// Containers that run now.
 pub(crate) fn running(mark: &str) -> Vec<String> {
     lines(&["ps", "--format", "{{.Names}}"]).into_iter().filter(|name| name.contains(mark)).collect()

@@ -348,18 +348,63 @@ impl House {
 
     /// `cc-ci run` in a recipe's directory, with this house's domain and proxy: exit code, and all that it said.
     pub(crate) async fn runs_locally(&self, recipe: &Fixture) -> (i32, Text) {
+        self.starts_locally(recipe).await.ends().await
+    }
+
+    /// The same, under way when this is over.
+    pub(crate) async fn starts_locally(&self, recipe: &Fixture) -> Local {
         let (laid, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         recipe.lay(laid.path());
         cc_ci::dev::recipe::make(laid.path(), made.path()).await.unwrap();
-        let config = self.path("config.yaml");
-        let run = tokio::task::spawn_blocking(move || {
-            let mut command = Command::new(CC_CI);
-            command.args(["run", text(made.path()), "--config", text(&config)]);
-            command.stdin(Stdio::null()).output().unwrap()
-        });
-        let output = run.await.unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        (output.status.code().unwrap_or(-1), Text(said))
+        let mut command = Command::new(CC_CI);
+        command.args(["run", text(made.path()), "--config", text(&self.path("config.yaml"))]);
+        command.env("TMPDIR", self.tmp()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Local { child: command.spawn().unwrap(), _recipe: made }
+    }
+
+    /// Where local runs of this house have their files.
+    fn tmp(&self) -> PathBuf {
+        let dir = self.path("tmp");
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// `cc-ci janitor` with these flags: what it said as JSON.
+    pub(crate) async fn janitor(&self, flags: &[&str]) -> Value {
+        let mut command = Command::new(CC_CI);
+        command.args(["janitor", "--json", "--config", text(&self.path("config.yaml"))]).args(flags);
+        command.env("TMPDIR", self.tmp()).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&said).unwrap()
+    }
+
+    /// The database as it is while nobody writes it.
+    pub(crate) fn keeps_a_copy_of_its_database(&self) {
+        std::fs::create_dir(self.path("copy")).unwrap();
+        for file in ["cc-ci.db", "cc-ci.db-wal"] {
+            std::fs::copy(self.path("state").join(file), self.path("copy").join(file)).unwrap();
+        }
+    }
+
+    /// The copy takes the database's place, and no run has a directory: restored from a backup, perhaps on another machine.
+    pub(crate) fn gets_its_copy_back(&self) {
+        std::fs::remove_file(self.path("state/cc-ci.db-shm")).unwrap();
+        for file in ["cc-ci.db", "cc-ci.db-wal"] {
+            std::fs::copy(self.path("copy").join(file), self.path("state").join(file)).unwrap();
+        }
+        std::fs::remove_dir_all(self.path("state/work")).unwrap();
+    }
+
+    /// What is on the Swarm under this house's domain.
+    pub(crate) fn on_the_swarm(&self) -> Vec<String> {
+        docker::objects(&self.number.mark())
+    }
+
+    /// `cust-9ad31f` as a stack of this house is called.
+    pub(crate) fn stack(&self, start: &str) -> String {
+        format!("{start}{}", self.number.mark())
     }
 
     async fn command(&self, arguments: &[&str]) -> String {
@@ -514,6 +559,26 @@ impl Forge {
         } else {
             Err((status.as_u16(), said))
         }
+    }
+}
+
+/// A `cc-ci run` under way.
+pub(crate) struct Local {
+    child: Child,
+    _recipe: tempfile::TempDir,
+}
+
+impl Local {
+    /// Exit code, and all that it said.
+    pub(crate) async fn ends(self) -> (i32, Text) {
+        let output = tokio::task::spawn_blocking(move || self.child.wait_with_output().unwrap()).await.unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (output.status.code().unwrap_or(-1), Text(said))
+    }
+
+    pub(crate) async fn dies(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

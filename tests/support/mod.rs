@@ -5,7 +5,7 @@
 #![allow(clippy::unused_async, reason = "every step of a story is written alike")]
 #![allow(clippy::assigning_clones, reason = "speed is no matter here")]
 
-mod docker;
+pub(crate) mod docker;
 mod fixture;
 mod house;
 mod patience;
