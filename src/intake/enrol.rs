@@ -3,6 +3,10 @@
 use crate::config::Enrol;
 use crate::forge::Repository;
 
+/// Why a repository without a commit is out. Nobody can open a pull request in it, so once it has one, nothing that is asked
+/// there is history.
+pub(super) const EMPTY: &str = "it is empty";
+
 /// The rule's word on a repository: in or out, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -23,7 +27,7 @@ pub(crate) fn word(rule: &Enrol, repository: &Repository) -> Word {
         return is_out("it is archived".into());
     }
     if repository.empty {
-        return is_out("it is empty".into());
+        return is_out(EMPTY.into());
     }
     if named(&rule.repositories) {
         return is_in("`forge.enrol.repositories` names it".into());

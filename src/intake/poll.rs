@@ -167,11 +167,13 @@ impl<F: Forge> Poller<F> {
                 // What was not there at that second cannot have been written about before it; in it, it can.
                 let absent_at = cursor(tx, LISTED)?.map(|listed_at| listed_at.minus(Duration::from_millis(1)));
                 let unseen_since = absent_at.unwrap_or(asked_at);
+                let empty: BTreeSet<RepoId> = known.iter().filter(|one| was_empty(one)).map(|one| one.id).collect();
                 for repository in &found {
                     let word = enrol::word(&rule, repository);
                     let (id, repo) = (repository.id, &repository.repo);
                     let listed = Listed { id, repo, enrolled: word.enrolled, why: &word.why };
-                    repositories::see(tx, &listed, unseen_since, asked_at, now)?;
+                    let enrolled_at = if empty.contains(&id) { unseen_since } else { asked_at };
+                    repositories::see(tx, &listed, unseen_since, enrolled_at, now)?;
                 }
                 let ids: BTreeSet<RepoId> = found.iter().map(|repository| repository.id).collect();
                 for gone in known.iter().filter(|one| one.enrolled && !ids.contains(&one.id)) {
@@ -229,12 +231,13 @@ impl<F: Forge> Poller<F> {
         }
     }
 
-    /// Notes whom a look is owed; a name nobody knows is a reason to list again.
+    /// Notes whom a look is owed; a name nobody knows, or one that was empty, is a reason to list again.
     async fn owe(&mut self, names: BTreeSet<Repo>, now: Time) -> Result<(), Trouble> {
         let organisation = &self.intake.rule.organisation;
         let ours = |repo: &Repo| repo.owner.as_str().eq_ignore_ascii_case(organisation.as_str());
         let mut known = self.by_name().await?;
-        if names.iter().any(|name| ours(name) && !known.contains_key(&key(name))) {
+        let is_new = |name: &Repo| known.get(&key(name)).is_none_or(was_empty);
+        if names.iter().any(|name| ours(name) && is_new(name)) {
             self.list(now).await?;
             known = self.by_name().await?;
         }
@@ -391,6 +394,11 @@ fn note(comment: Comment, repository: RepoId, first_look_at: Time, bot: &Login) 
 
 fn cursor(db: &rusqlite::Connection, name: &str) -> Result<Option<Time>, crate::store::StoreError> {
     Ok(repositories::cursor(db, name)?.and_then(|value| value.parse().ok()).map(Time))
+}
+
+/// There was no commit in it when it was last listed.
+fn was_empty(repository: &Repository) -> bool {
+    !repository.enrolled && repository.why == enrol::EMPTY
 }
 
 /// Forges find names whatever their case.

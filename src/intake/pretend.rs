@@ -108,6 +108,14 @@ impl Pretend {
         });
     }
 
+    /// Something was pushed to a repository, or nothing yet.
+    pub(crate) fn has_commits(&self, name: &str, has: bool) {
+        let repo = repo(name);
+        let mut state = self.state();
+        let repository = state.repositories.iter_mut().find(|one| one.repo == repo).unwrap();
+        repository.empty = !has;
+    }
+
     /// A repository with an open pull request 1 whose head is `commit`.
     pub(crate) fn pull_request(&self, name: &str, commit: char) {
         self.repository(name);

@@ -223,6 +223,21 @@ async fn a_repository_made_while_cc_ci_is_there_is_heard_from_its_first_comment_
 }
 
 #[tokio::test]
+async fn a_repository_that_was_listed_before_its_first_push_is_heard_from_its_first_comment_on() {
+    let mut house = keycloak().await;
+    house.forge.pull_request("cryptpad", 'c');
+    house.forge.has_commits("cryptpad", false);
+    house.pass_time(400);
+    house.poll().await;
+    let kept = house.store.read(|db| repositories::by_name(db, &repo("cryptpad"))).await.unwrap().unwrap();
+    assert_eq!((kept.enrolled, kept.why.as_str()), (false, "it is empty"));
+    house.forge.has_commits("cryptpad", true);
+    let asked = house.forge.says("cryptpad", MEMBER, "!testme");
+    house.poll().await;
+    assert_eq!(house.verdict_on(asked).await, Some(Verdict::Accepted));
+}
+
+#[tokio::test]
 async fn a_repository_that_is_enrolled_later_begins_then() {
     let mut house = keycloak().await.restart_with(|rule| rule.enrol.except = vec!["keycloak".parse().unwrap()]);
     house.poll().await;

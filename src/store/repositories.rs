@@ -47,8 +47,8 @@ fn bad(error: crate::model::NotA) -> rusqlite::Error {
 /// Notes a repository and the rule's word on it; a rename keeps everything else.
 ///
 /// What was written before it was enrolled is history. One that was never seen counts from `unseen_since`, the moment of the
-/// last complete listing, in which it was not; one that is enrolled after it was not, from `enrolled_at`. Both are by the
-/// forge's clock.
+/// last complete listing, in which it was not; one that is enrolled after it was not, from `enrolled_at`: the same moment if it
+/// was empty then, else now. Both are by the forge's clock.
 pub fn see(
     tx: &Transaction,
     listed: &Listed<'_>,
