@@ -298,9 +298,11 @@ impl Judge {
     /// Where a service stands, with the deaths that this look shows.
     fn standing<'a>(&mut self, service: &'a Service, tasks: &'a [Task], now: Instant) -> Standing<'a> {
         let was_over = |task: &Task| self.before.tasks.get(&task.id).copied().unwrap_or(false);
+        // Swarm does not start again what was done, unless what it is made from changed.
+        let counts = |task: &Task| !was_over(task) || self.is_unchanged(service) && self.is_done(service, task);
         let current: Vec<&Task> = tasks
             .iter()
-            .filter(|task| task.service == service.id && task.template == service.template && !was_over(task))
+            .filter(|task| task.service == service.id && task.template == service.template && counts(task))
             .collect();
         let mut slots: BTreeMap<&Slot, Vec<&Task>> = BTreeMap::new();
         for task in &current {
@@ -350,6 +352,12 @@ impl Judge {
         }
         let healthy = self.is_checked(service) && signs.is_some_and(|signs| signs.healthy);
         task.state == TaskState::Running || (task.state >= TaskState::Ready && healthy)
+    }
+
+    /// The deploy changed nothing that its tasks are made from.
+    fn is_unchanged(&self, service: &Service) -> bool {
+        let was = self.before.services.get(&service.name);
+        was.is_some_and(|was| was.id == service.id && was.template == service.template)
     }
 
     /// A one-shot that did what it was for.
@@ -417,12 +425,11 @@ impl Judge {
         last_up: Option<Instant>,
         now: Instant,
     ) -> Result<(), Option<Instant>> {
-        let was = self.before.services.get(&service.name).filter(|was| was.id == service.id);
         if let Some(update) = self.new_update(service) {
             return if update == UpdateState::Completed { Ok(()) } else { Err(None) };
         }
         // The same template needs no new task, and so nothing is waited for.
-        if was.is_some_and(|was| was.template == service.template) || slots.is_empty() {
+        if self.is_unchanged(service) || slots.is_empty() {
             return Ok(());
         }
         if self.is_checked(service) {

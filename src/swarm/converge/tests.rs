@@ -57,15 +57,16 @@ impl Story {
         Story::after(Vec::new(), services)
     }
 
-    /// `old` services stood before with one running task each, made from the template `old`.
+    /// `old` services stood before, with one task each that runs, or is done where it is not started again.
     fn after(old: Vec<Service>, services: Vec<Service>) -> Story {
         let start = Instant::now();
         let mut tasks = Vec::new();
         let mut before = Before { stack: "s".parse().unwrap(), at: Time(0), services: [].into(), tasks: [].into() };
         for service in old {
-            let mut task = task(&service, &format!("old {}", service.short()), TaskState::Running);
+            let state = if service.restart == Restart::Always { TaskState::Running } else { TaskState::Complete };
+            let mut task = task(&service, &format!("old {}", service.short()), state);
             task.template = service.template.clone();
-            before.tasks.insert(task.id.clone(), false);
+            before.tasks.insert(task.id.clone(), state.is_over());
             tasks.push(task);
             let Service { id, name, template, image, update, .. } = service;
             before.services.insert(name, Was { id, template, image, update });
@@ -277,6 +278,17 @@ fn one_shots_are_done_and_what_is_switched_off_is_no_lack() {
     let mut story = Story::fresh(vec![once, off, job]);
     story.waits().is("once", "1", TaskState::Complete).is("job", "2", TaskState::Complete);
     assert!(story.converges().took < Duration::from_secs(1));
+}
+
+#[test]
+fn a_one_shot_that_was_done_before_runs_again_only_if_it_changed() {
+    let once = Service { restart: Restart::Never, ..service("once") };
+    Story::after(vec![once.clone()], vec![once.clone()]).converges();
+    let before = Service { restart: Restart::Never, ..old("once") };
+    let mut story = Story::after(vec![before], vec![once]);
+    // As if it had been that once before.
+    story.tasks[0].template = Template("new".into());
+    story.waits().is("once", "new", TaskState::Complete).converges();
 }
 
 #[test]
