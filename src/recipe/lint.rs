@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said, history};
-use crate::compose::{Broken, ComposeError, Health, Kind, Place, Service, inside};
+use crate::compose::{Broken, ComposeError, Health, Kind, Place, Service, env_file, inside};
 use crate::git::GitError;
 use crate::model::AppDomain;
 
@@ -513,8 +513,9 @@ const KNOWN: &[&str] =
 
 fn variables(recipe: &Recipe, said: &Said, found: &mut Findings) {
     let mut told = BTreeSet::new();
+    let sample = env_file::write(&recipe.sample);
     for (name, place) in said.compose.unset() {
-        if told.insert(name) {
+        if told.insert(name) && !is_offered(&sample, name) {
             let message = format!("`{name}` has no value here");
             found.warn(
                 "unset-variable",
@@ -536,6 +537,12 @@ fn variables(recipe: &Recipe, said: &Said, found: &mut Findings) {
             found.add("unused-variable", Severity::Note, line(".env.sample", entry.line), message, cure);
         }
     }
+}
+
+/// The sample has it as `#NAME=value`: whoever wants it takes the mark away, and without it is empty on purpose.
+fn is_offered(sample: &str, name: &str) -> bool {
+    let mut commented = sample.lines().filter_map(|line| line.trim_start().strip_prefix('#'));
+    commented.any(|line| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
 }
 
 /// The recipe's own files in its first directory, without the sample and the README.

@@ -261,6 +261,14 @@ fn every_finding_says_where_and_what_to_do() {
     }
 }
 
+#[test]
+fn a_variable_that_the_sample_offers_may_stay_empty() {
+    let offers = Dir::good().with(".env.sample", "LETS_ENCRYPT_ENV=", "# LETS_ENCRYPT_ENV=").lint();
+    assert!(!offers.iter().any(|line| line.contains("unset-variable")), "{offers:?}");
+    let talks = Dir::good().with(".env.sample", "LETS_ENCRYPT_ENV=", "# LETS_ENCRYPT_ENVS=").lint();
+    assert!(talks.iter().any(|line| line.contains("unset-variable")), "{talks:?}");
+}
+
 /// Rules of lint that take a repository with tags; `tests/lint.rs` has those.
 const OF_HISTORY: &[&str] = &["R014", "no-release", "config-version"];
 
