@@ -15,6 +15,9 @@ pub struct Plan {
     pub base: Option<Base>,
     /// Checks that the recipe declares itself.
     pub own_checks: usize,
+    /// The declared reason why cc-ci cannot test this recipe at all.
+    #[serde(default)]
+    pub unsupported: Option<String>,
 }
 
 /// One stage of a plan.
@@ -50,7 +53,7 @@ impl Plan {
     /// checks and backup need an app that is installed.
     pub fn of(asked: Asked, from: Option<&str>) -> Plan {
         let middle: &[StageName] = match asked {
-            Asked::All => &[StageName::Install, StageName::Upgrade],
+            Asked::All => &[StageName::Install, StageName::Checks, StageName::Upgrade],
             Asked::Install => &[StageName::Install],
             Asked::Checks => &[StageName::Install, StageName::Checks],
             Asked::Backup => &[StageName::Install, StageName::Backup],
@@ -58,7 +61,7 @@ impl Plan {
         };
         let stages = [StageName::Fetch, StageName::Lint].iter().chain(middle).chain([&StageName::Uninstall]);
         let steps = stages.map(|&stage| Step { stage, without: None }).collect();
-        Plan { steps, from: from.map(str::to_owned), base: None, own_checks: 0 }
+        Plan { steps, from: from.map(str::to_owned), base: None, own_checks: 0, unsupported: None }
     }
 
     /// As the rows of the stages begin.
@@ -84,6 +87,14 @@ impl Plan {
         if let Some(step) = step {
             step.without = Some(without);
         }
+    }
+
+    /// Nothing of it can be tried here, as somebody declared: whatever would deploy something is left out.
+    pub fn give_up(&mut self, reason: &str) {
+        for stage in [StageName::Install, StageName::Checks, StageName::Backup, StageName::Upgrade] {
+            self.leave_out(stage, Without::NotTested(format!("unsupported: {reason}")));
+        }
+        self.unsupported = Some(reason.to_owned());
     }
 
     /// Deployments that a stage makes when all goes well.

@@ -242,7 +242,8 @@ async fn a_probe_tells_the_app_from_the_proxy_and_trusts_only_whom_it_should() {
         arguments.extend(["--no-resolve-image", "cc-ci-test/app:1"]);
         docker(&arguments);
     };
-    let patience = |seconds| Patience { within: Duration::from_secs(seconds), refresh: Duration::from_secs(1) };
+    let patience =
+        |seconds| Patience { within: Duration::from_secs(seconds), refresh: Duration::from_secs(1), status: None };
     deploy("8080");
     let answer = prober.wait_for_answer(&app, "/", &patience(30), &cancel, &mut |_| {}).await.unwrap();
     println!("answered: {answer:?}");

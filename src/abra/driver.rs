@@ -42,6 +42,7 @@ struct Can {
     secret_generate_chaos: bool,
     undeploy_chaos: bool,
     volume_rm_force: bool,
+    secret_insert_chaos: bool,
     secret_rm_chaos: bool,
 }
 
@@ -187,6 +188,7 @@ impl Abra {
             ),
             ("app undeploy", &[]),
             ("app secret generate", &[("--all", "-a")]),
+            ("app secret insert", &[("--file", "-f")]),
             ("app secret rm", &[("--all", "-a")]),
             ("app volume rm", &[]),
         ];
@@ -212,6 +214,7 @@ impl Abra {
                 }
                 "app undeploy" => can.undeploy_chaos = has("--chaos", "-C"),
                 "app volume rm" => can.volume_rm_force = has("--force", "-f"),
+                "app secret insert" => can.secret_insert_chaos = has("--chaos", "-C"),
                 "app secret rm" => can.secret_rm_chaos = has("--chaos", "-C"),
                 _ => {}
             }
@@ -324,7 +327,8 @@ impl Session<'_> {
         listener: &mut dyn Listener,
     ) -> Result<(), Failed> {
         let file = file.to_string_lossy();
-        let words = ["app", "secret", "insert", domain.as_str(), name, version, &file, "-f"];
+        let mut words = vec!["app", "secret", "insert", domain.as_str(), name, version, &file, "-f"];
+        words.extend(self.abra.can.secret_insert_chaos.then_some("-C"));
         self.call("app secret insert", &words, listener).await
     }
 

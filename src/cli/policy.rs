@@ -1,5 +1,6 @@
 //! `cc-ci policy PATH`: whether a recipe asks for anything that a pull request may not.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ pub(super) fn policy(asked: &Policy) -> Done {
         None => Bounds::default(),
     };
     let domain: AppDomain = EXAMPLE.parse().map_err(Failure::usage)?;
-    let verdict = match examine(&asked.path, &domain, &bounds, &[]) {
+    let verdict = match examine(&asked.path, &domain, &BTreeMap::new(), &bounds, &[]) {
         Ok(verdict) => verdict,
         Err(unreadable) => {
             if asked.json {

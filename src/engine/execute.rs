@@ -2,7 +2,7 @@
 //! happens in between. A stage that fails ends the stages, never the teardown.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -24,6 +24,7 @@ use crate::plan::Plan;
 use crate::secrets::redact::Redactor;
 use crate::stages::gather;
 use crate::stages::level::{self, Seen};
+use crate::stages::secrets::Values;
 use crate::stages::teardown::{End, Means, tear_down};
 use crate::stages::{Done, Job, Learned, Source, Trouble};
 use crate::store::runs::Run;
@@ -114,6 +115,7 @@ impl Engine {
         if let Some(picture) = learned.picture.take() {
             picture.taken().await;
         }
+        self.end_scripts(&job, &mut learned).await?;
         let unverified = self.uninstall(&job, &learned).await?;
         self.note_level(&job, &learned).await?;
         self.clear(id).await;
@@ -131,8 +133,8 @@ impl Engine {
             }
             (Walked::Well, Some(reason)) => self.finish(id, Verdict { outcome: Outcome::Infra, reason }).await?,
             (Walked::Well, None) => {
-                let reason = self.what_passed(id).await?;
-                self.finish(id, Verdict { outcome: Outcome::Passed, reason }).await?
+                let verdict = self.unbroken(id, &learned.plan).await?;
+                self.finish(id, verdict).await?
             }
             (Walked::Badly(verdict), _) => self.finish(id, verdict).await?,
         };
@@ -203,6 +205,8 @@ impl Engine {
             dir,
             home,
             instance: self.instance.clone(),
+            known: OnceLock::new(),
+            values: Values::default(),
         })
     }
 
@@ -298,6 +302,23 @@ impl Engine {
         Ok(row.as_ref().and_then(run::taken_back).unwrap_or_else(otherwise))
     }
 
+    /// What scripts still waited for will not come.
+    async fn end_scripts(&self, job: &Job, learned: &mut Learned) -> Result<(), StoreError> {
+        let scripts = std::mem::take(&mut learned.scripts);
+        let mut steps = learned.plan.steps.iter().rev().map(|step| step.stage);
+        let Some(last) = steps.find(|stage| *stage != StageName::Uninstall) else { return Ok(()) };
+        for check in scripts.finish(last) {
+            self.note_check(job, check).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_check(&self, job: &Job, check: stage_rows::Check) -> Result<(), StoreError> {
+        job.say(check.stage, &format!("{}: {}", check.name, check.got.as_deref().unwrap_or_default()));
+        let (id, now) = (job.run.id, self.clock.now());
+        self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await
+    }
+
     /// The teardown, as a stage. Says so when it could not be verified, or when the run was not what was planned.
     async fn uninstall(&self, job: &Job, learned: &Learned) -> Result<Option<String>, StoreError> {
         let name = StageName::Uninstall;
@@ -340,9 +361,7 @@ impl Engine {
         let got = wrong.clone().unwrap_or_else(|| format!("{}, as planned", made.len()));
         let expected = format!("{} when all goes well", learned.plan.deployments());
         let check = checked(StageName::Uninstall, "deployments", wrong.is_none(), &expected, &got, Duration::ZERO);
-        job.say(check.stage, &format!("deployments: {got}"));
-        let now = self.clock.now();
-        self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
+        self.note_check(job, check).await?;
         Ok(wrong)
     }
 
@@ -369,16 +388,20 @@ impl Engine {
             .await
     }
 
-    /// Why a run passed, with what it says nothing of.
-    async fn what_passed(&self, id: RunId) -> Result<String, StoreError> {
+    /// What a run came to in which nothing went wrong, with what it says nothing of. One that could try nothing is not green.
+    async fn unbroken(&self, id: RunId, plan: &Plan) -> Result<Verdict, StoreError> {
+        if let Some(reason) = &plan.unsupported {
+            return Ok(Verdict { outcome: Outcome::Infra, reason: format!("unsupported: {reason}") });
+        }
         let rows = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
         let untested = rows.iter().filter(|row| row.state == StageState::NotTested);
         let untested: Vec<String> = untested.map(|row| row.name.to_string()).collect();
-        Ok(if untested.is_empty() {
+        let reason = if untested.is_empty() {
             "every stage passed".to_owned()
         } else {
             format!("every stage that could be tested passed; not tested: {}", untested.join(", "))
-        })
+        };
+        Ok(Verdict { outcome: Outcome::Passed, reason })
     }
 
     /// Writes down what a teardown came to.

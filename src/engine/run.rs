@@ -258,7 +258,9 @@ pub fn finish_or_retry(
 ) -> Result<(Verdict, Option<RunId>), StoreError> {
     let run = running(tx, id)?;
     let mut verdict = verdict;
-    let again = verdict.outcome == Outcome::Infra && run.cancel_at.is_none() && run.origin != Origin::Local;
+    // What is declared to be impossible here would be so again.
+    let hopeless = run.cancel_at.is_some() || run.planned().unsupported.is_some();
+    let again = verdict.outcome == Outcome::Infra && !hopeless && run.origin != Origin::Local;
     if again && run.attempt >= ATTEMPTS {
         verdict.reason = format!("{}, the last of {ATTEMPTS} attempts", verdict.reason);
     }

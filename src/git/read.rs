@@ -104,10 +104,10 @@ pub async fn changed_since(dir: &Path, tag: &str) -> Result<Vec<String>, GitErro
     Ok(names(&ask_ok("comparing with a release", command, MOST_NAMES).await?))
 }
 
-/// A file as a tag has it, if it has it.
-pub async fn file_at(dir: &Path, tag: &str, path: &str, most: usize) -> Result<Option<String>, GitError> {
-    let command = git_in(dir).args(["cat-file", "blob"]).arg(format!("refs/tags/{tag}:{path}"));
-    let output = ask("reading a file of a release", command, most).await?;
+/// A file as a commit or a whole reference (`refs/tags/…`) has it, if it has it.
+pub async fn file_at(dir: &Path, revision: &str, path: &str, most: usize) -> Result<Option<String>, GitError> {
+    let command = git_in(dir).args(["cat-file", "blob"]).arg(format!("{revision}:{path}"));
+    let output = ask("reading a file of a commit", command, most).await?;
     Ok(output.exit.is_success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 

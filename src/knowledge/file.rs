@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::compose::policy::Exception;
 use crate::config;
 use crate::model::RecipeName;
 
@@ -149,19 +150,6 @@ pub struct MarkerFile {
 pub enum Optional {
     Backup,
     Upgrade,
-}
-
-/// What the operator lets one recipe do that others may not.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct Exception {
-    /// The rule's id, as the refusal names it: `bind-mount`.
-    pub rule: String,
-    /// Only this, as the refusal names it: `/var/run/docker.sock`. Without it, whatever the rule forbids.
-    #[serde(default)]
-    pub only: Option<String>,
-    /// Why; it is shown with each run.
-    pub because: String,
 }
 
 /// A span of time with its unit: `90s`, `15m`, `1h30m`.

@@ -14,10 +14,11 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use check::{Check, Http, Kind};
-pub use file::{Exception, Field, Login, Optional, schema};
+pub use file::{Field, Login, Optional, schema};
 pub use reader::{Marker, Said, read_text};
 
 use crate::compose::inside::{self, NotRead};
+use crate::compose::policy::Exception;
 use crate::model::{AppDomain, NotA, RecipeName, StageName};
 use crate::recipe::{Finding, Severity};
 use crate::script::{self, Script, Side};
@@ -43,7 +44,7 @@ pub struct Knowledge {
     head: Said,
     base: Said,
     scripts: [Vec<Script>; 2],
-    notes: Vec<Finding>,
+    notes: Vec<String>,
 }
 
 /// When the app is taken to be up.
@@ -74,7 +75,7 @@ pub fn read(appliance: Option<&Path>, recipe: &RecipeName, head: &Path, base: &B
         BaseFiles::Branch(None) => Default::default(),
         BaseFiles::Branch(Some(text)) => match read_text(&in_repository(), text, Side::Recipe) {
             Ok(said) => (said, Vec::new()),
-            Err(wrong) => (Said::default(), unread_base(&wrong)),
+            Err(wrong) => (Said::default(), vec![unread_base(&wrong)]),
         },
     };
     notes.extend(not_yet(&of_base, &of_head));
@@ -126,19 +127,13 @@ fn unreadable(file: &str, rule: &'static str, message: &str) -> Finding {
     Finding { rule, severity: Severity::Error, file: file.to_owned(), line: 0, column: 0, message, cure }
 }
 
-fn note(message: String, cure: &str) -> Finding {
-    let (file, cure) = (in_repository(), cure.to_owned());
-    Finding { rule: "base-branch", severity: Severity::Warning, file, line: 0, column: 0, message, cure }
-}
-
-fn unread_base(wrong: &[Finding]) -> Vec<Finding> {
+fn unread_base(wrong: &[Finding]) -> String {
     let first = wrong.first().map(ToString::to_string).unwrap_or_default();
-    let message = format!("the file on the base branch cannot be read ({first}), so it grants nothing");
-    vec![note(message, "once this is merged, it will")]
+    format!("the file on the base branch cannot be read, so it grants nothing: {first}")
 }
 
 /// What the head grants itself counts when it is merged, and not before.
-fn not_yet(base: &Said, head: &Said) -> Option<Finding> {
+fn not_yet(base: &Said, head: &Said) -> Option<String> {
     let (base, head) = (&base.file, &head.file);
     let keys = [
         ("not_applicable", base.not_applicable != head.not_applicable),
@@ -147,9 +142,8 @@ fn not_yet(base: &Said, head: &Said) -> Option<Finding> {
         ("needs", base.needs != head.needs),
     ];
     let changed: Vec<&str> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
-    let message = format!("`{}` changed here; the test still goes by the base branch", changed.join("`, `"));
-    (!changed.is_empty())
-        .then(|| note(message, "it counts once it is merged; a secret or an exception never does from here"))
+    let what = changed.join("`, `");
+    (!changed.is_empty()).then(|| format!("`{what}` changed; the test goes by the base branch until this is merged"))
 }
 
 impl Knowledge {
@@ -226,7 +220,7 @@ impl Knowledge {
     }
 
     /// What somebody should know of it though nothing is wrong.
-    pub fn notes(&self) -> &[Finding] {
+    pub fn notes(&self) -> &[String] {
         &self.notes
     }
 }

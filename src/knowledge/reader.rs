@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::check::Check;
 use super::file::{MarkerFile, RecipeFile};
+use crate::compose::policy;
 use crate::recipe::{Finding, Severity};
 use crate::script::Side;
 use crate::yaml::{self, Node, Span, Value, YamlError};
@@ -224,6 +225,15 @@ fn judge(file: &RecipeFile, node: &Node, side: Side, wrongs: &mut Wrongs<'_>) {
             let name = format!("{stage:?}").to_lowercase();
             let cure = format!("write `{name}: \"holds no data of its own\"`");
             wrongs.add("reason", key(&["not_applicable"], &name), "there is no reason", &cure);
+        }
+    }
+    for (exception, node) in file.policy.iter().zip(items(node, "policy")) {
+        if !policy::ids().any(|id| id == exception.rule) {
+            let near = policy::ids().map(|id| (strsim::damerau_levenshtein(&exception.rule, id), id)).min();
+            let cure =
+                near.map_or_else(String::new, |(_, id)| format!("did you mean `{id}`? `cc-ci policy` names them"));
+            let message = format!("the policy has no rule `{}`", exception.rule.escape_debug());
+            wrongs.add("policy-rule", node.span, &message, &cure);
         }
     }
     if file.unsupported.as_ref().is_some_and(|reason| reason.trim().is_empty()) {

@@ -35,6 +35,27 @@ const REDIRECTS: usize = 5;
 pub struct Prober {
     client: reqwest::Client,
     address: SocketAddr,
+    http_port: u16,
+}
+
+/// One request, whatever it is.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// Of the app; where it is sent is the proxy all the same.
+    pub url: &'a reqwest::Url,
+    pub headers: &'a [(String, String)],
+    pub body: Option<Vec<u8>>,
+}
+
+/// An answer as it is, whoever gave it.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// There was more of it.
+    pub cut: bool,
 }
 
 /// What an app, or the proxy for it, answered.
@@ -115,6 +136,14 @@ pub struct Patience {
     pub within: Duration,
     /// How often the proxy looks at the Swarm. What it says in the first two of them may be about the state before.
     pub refresh: Duration,
+    /// The one status that is good, in place of any 2xx.
+    pub status: Option<u16>,
+}
+
+impl Patience {
+    fn is_good(&self, status: u16) -> bool {
+        self.status.map_or((200..300).contains(&status), |wanted| wanted == status)
+    }
 }
 
 /// No good answer came.
@@ -162,7 +191,30 @@ impl Prober {
                 path: proxy.ca_file.clone().unwrap_or_default(),
                 what: format!("cannot be used: {error}"),
             })?;
-        Ok(Prober { client, address: proxy.address })
+        Ok(Prober { client, address: proxy.address, http_port: proxy.http_port })
+    }
+
+    /// Sends a request, without following anything, and keeps so many bytes of the answer.
+    pub async fn send(&self, request: Request<'_>, most: usize) -> Result<Raw, Seen> {
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let mut url = request.url.clone();
+        let port = if url.scheme() == "http" { self.http_port } else { self.address.port() };
+        let wrong = |what: &dyn fmt::Display| Seen::Nothing(format!("this cannot be asked: {what}"));
+        url.set_port(Some(port)).map_err(|()| wrong(&url))?;
+        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|error| wrong(&error))?;
+        let mut asked = self.client.request(method, url).header(HOST, host);
+        for (name, value) in request.headers {
+            asked = asked.header(name, value);
+        }
+        if let Some(body) = request.body {
+            asked = asked.body(body);
+        }
+        let response = asked.send().await.map_err(|error| unseen(&error))?;
+        let status = response.status().as_u16();
+        let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let (body, cut) = start_of(response, most).await.map_err(|error| unseen(&error))?;
+        Ok(Raw { status, headers, body, cut })
     }
 
     /// Asks once, without following anything.
@@ -180,8 +232,8 @@ impl Prober {
         let content_type = word(response.headers(), CONTENT_TYPE);
         let location = word(response.headers(), LOCATION);
         let certificate = shown(&response);
-        let body = match start_of(response).await {
-            Ok(body) => body,
+        let body = match start_of(response, BODY).await {
+            Ok((body, _)) => String::from_utf8_lossy(&body).into_owned(),
             Err(error) => return unseen(&error),
         };
         if let Some(own) = proxys_own(status, content_type.as_deref(), &body) {
@@ -249,7 +301,7 @@ impl Prober {
                 () = cancel.cancelled() => return Err(NoAnswer::Cancelled),
             };
             last = match seen {
-                Seen::App(answer) if (200..300).contains(&answer.status) => return Ok(*answer),
+                Seen::App(answer) if patience.is_good(answer.status) => return Ok(*answer),
                 other => other,
             };
             let now = Instant::now();
@@ -268,18 +320,19 @@ impl Prober {
     }
 }
 
-async fn start_of(response: reqwest::Response) -> Result<String, reqwest::Error> {
+/// The first bytes of a body, and whether there were more.
+async fn start_of(response: reqwest::Response, most: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
     let mut bytes = Vec::new();
     let mut pieces = response.bytes_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        let room = BODY - bytes.len();
+        let room = most - bytes.len();
         bytes.extend_from_slice(&piece[..piece.len().min(room)]);
-        if bytes.len() == BODY {
-            break;
+        if piece.len() > room {
+            return Ok((bytes, true));
         }
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok((bytes, false))
 }
 
 /// Go's words, by which Traefik speaks for itself. An app in Go may say the same of a page that it lacks; it has to be told
@@ -345,8 +398,14 @@ fn inside(domain: &AppDomain, from: &str, location: &str) -> Option<String> {
     })
 }
 
+/// What speaks for the proxy and not for the app, in a raw answer.
+pub fn is_proxys_own(raw: &Raw) -> bool {
+    let kind = raw.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+    proxys_own(raw.status, kind, &String::from_utf8_lossy(&raw.body)).is_some()
+}
+
 /// A page's title, its entities read.
-fn title(body: &str) -> Option<String> {
+pub fn title(body: &str) -> Option<String> {
     let lower = body.to_ascii_lowercase();
     let open = lower.find("<title")?;
     let start = open + lower[open..].find('>')? + 1;

@@ -4,4 +4,4 @@ pub mod browser;
 pub mod http;
 pub mod tls;
 
-pub use http::{Answer, NoAnswer, Patience, Prober, Seen};
+pub use http::{Answer, NoAnswer, Patience, Prober, Raw, Request, Seen};

@@ -65,7 +65,7 @@ async fn changed_configs(dir: &Path, release: &str, recipe: &Recipe, said: &Said
     if !files.iter().any(|(_, file)| is_changed(file)) {
         return Ok(Vec::new());
     }
-    let before = git::file_at(dir, release, "abra.sh", MOST).await?.unwrap_or_default();
+    let before = git::file_at(dir, &format!("refs/tags/{release}"), "abra.sh", MOST).await?.unwrap_or_default();
     let before = abra_sh::exports(&before);
     let mut found = Vec::new();
     for (config, file) in files.into_iter().filter(|(_, file)| is_changed(file)) {

@@ -1,5 +1,6 @@
 //! A recipe's directory before the policy: read as it is going to be deployed, then held against every rule.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Recipe, RecipeError, Said, open};
@@ -17,11 +18,12 @@ pub enum Unreadable {
     Recipe(RecipeError),
 }
 
-/// What the policy says of the recipe in `dir`, were it deployed under `domain`. Without a `.env.sample` its `compose.yml` is
-/// judged alone.
+/// What the policy says of the recipe in `dir`, were it deployed under `domain` with variables that are `declared` for it.
+/// Without a `.env.sample` its `compose.yml` is judged alone.
 pub fn examine(
     dir: &Path,
     domain: &AppDomain,
+    declared: &BTreeMap<String, String>,
     bounds: &Bounds,
     exceptions: &[Exception],
 ) -> Result<Verdict, Unreadable> {
@@ -36,7 +38,7 @@ pub fn examine(
         Err(_) if !found.is_empty() => return Ok(Verdict::of(found, exceptions)),
         Err(error) => return Err(Unreadable::Recipe(error)),
     };
-    let env = as_deployed(&recipe.env_for(domain), domain);
+    let env = as_deployed(&recipe.env_for(domain), domain, declared);
     match recipe.say_unchecked(&env, domain.as_str()) {
         Ok(said) => Ok(Verdict::of([found, judge(&recipe, &said, domain, bounds)].concat(), exceptions)),
         Err(error) => refused([found, beside(&recipe)].concat(), error, exceptions),
@@ -60,8 +62,11 @@ pub fn tree(dir: &Path) -> Result<Vec<Finding>, Unreadable> {
 }
 
 /// The app's variables as a deploy sets them, whatever the sample says.
-pub fn as_deployed(env: &EnvFile, domain: &AppDomain) -> EnvFile {
+pub fn as_deployed(env: &EnvFile, domain: &AppDomain, declared: &BTreeMap<String, String>) -> EnvFile {
     let mut env = env.clone();
+    for (name, value) in declared {
+        env.set(name, value);
+    }
     env.set("DOMAIN", domain.as_str());
     env.set("LETS_ENCRYPT_ENV", "");
     // The stack's name is abra's rule of the domain; another would lead teardown and checks astray.

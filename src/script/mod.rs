@@ -90,6 +90,10 @@ pub enum Side {
     Appliance,
 }
 
+impl Side {
+    pub const BOTH: [Side; 2] = [Side::Recipe, Side::Appliance];
+}
+
 /// What came of a job. Everything in it is masked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobResult {

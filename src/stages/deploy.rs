@@ -189,13 +189,14 @@ async fn adopt(job: &Job, stage: StageName, recipe: Recipe, domain: &AppDomain) 
 /// overlay beside them, and reads the whole as it is going to be deployed.
 async fn patch(job: &Job, recipe: Recipe, domain: &AppDomain) -> Result<(Said, Passed), Trouble> {
     let path = job.home.env_file(domain);
+    let declared = job.declared(domain)?;
     let (domain, run, instance) = (domain.clone(), job.run.id, job.instance.clone());
     let (gate, limits) = (Gate::of(job), job.config.policy.app.clone());
     off_the_runtime(move || {
         let faulty = |error: &dyn std::fmt::Display| Trouble::Infra(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| faulty(&error))?;
         let env = env_file::parse(&text).map_err(RecipeError::SampleLine)?;
-        let mut env = as_deployed(&env, &domain);
+        let mut env = as_deployed(&env, &domain, &declared);
         env.set("COMPOSE_FILE", &overlay::taken_out(&compose_files(&env.map())));
         overlay::remove(&recipe.dir).map_err(|error| faulty(&error))?;
         let own = recipe.say(&env, domain.as_str())?;

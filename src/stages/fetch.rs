@@ -8,13 +8,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, Job, Learned, Source, Trouble, base, names, off_the_runtime};
 use crate::engine::{causes, run};
 use crate::git::{self, GitError};
+use crate::knowledge::{self, BaseFiles};
 use crate::model::StageName;
 use crate::plan::Without;
 use crate::recipe::lint::of_error;
 use crate::recipe::{self, Recipe};
+use crate::script::Side;
 use crate::secrets;
 
 const FETCH: StageName = StageName::Fetch;
+/// Bytes of the base branch's file.
+const LARGEST: usize = 1 << 20;
 
 pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {
     let clone = job.dir.join("clone");
@@ -37,14 +41,46 @@ pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned)
         Some(version) => format!("{} {version}", recipe.name),
         None => recipe.name.to_string(),
     };
+    know(job, &recipe, learned).await?;
     settle_plan(job, &recipe, learned).await?;
     (learned.recipe, learned.domain) = (Some(recipe), Some(domain));
     Ok(Done { note: Some(note), ..Done::default() })
 }
 
+/// Reads what appliance and repository say of the recipe. What the repository says wrongly is lint's to tell, with the rest.
+async fn know(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), Trouble> {
+    let base = match (&job.source, job.run.base_branch.as_deref()) {
+        (Source::Directory(_), _) => BaseFiles::TheHead,
+        (Source::Forge { .. }, None) => BaseFiles::Branch(None),
+        (Source::Forge { .. }, Some(branch)) => {
+            let tip = format!("refs/remotes/origin/{branch}");
+            BaseFiles::Branch(git::file_at(&recipe.dir, &tip, &knowledge::in_repository(), LARGEST).await?)
+        }
+    };
+    let (dir, name, head) = (job.config.recipes_dir.clone(), recipe.name.clone(), recipe.dir.clone());
+    match off_the_runtime(move || knowledge::read(Some(&dir), &name, &head, &base)).await? {
+        Ok(known) => drop(job.known.set(known)),
+        Err(wrong) if wrong.side == Side::Recipe => learned.misread = wrong.findings,
+        Err(wrong) => {
+            let all: Vec<String> = wrong.findings.iter().map(ToString::to_string).collect();
+            return Err(Trouble::Infra(all.join("; ")));
+        }
+    }
+    Ok(())
+}
+
 /// The plan as it is going to be, now that the repository is there to ask.
 async fn settle_plan(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), Trouble> {
-    let plan = &mut learned.plan;
+    let (plan, known) = (&mut learned.plan, job.known());
+    plan.own_checks = known.checks().count() + Side::BOTH.map(|side| known.scripts(side).len()).iter().sum::<usize>();
+    if let Some(reason) = known.unsupported() {
+        plan.give_up(reason);
+    }
+    for stage in [StageName::Backup, StageName::Upgrade] {
+        if let Some(reason) = known.not_applicable(stage) {
+            plan.leave_out(stage, Without::NotApplicable(reason.to_owned()));
+        }
+    }
     if plan.does(StageName::Upgrade) {
         match base::find(job, &recipe.name, &recipe.dir).await? {
             Ok(base) => plan.base = Some(base),

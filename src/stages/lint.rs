@@ -3,14 +3,19 @@
 
 use std::time::Duration;
 
-use super::{Done, Job, Learned, Trouble, off_the_runtime, policy};
+use tokio_util::sync::CancellationToken;
+
+use super::scripts::{Scripts, Undefined};
+use super::{Done, Job, Learned, Trouble, base, off_the_runtime, policy};
 use crate::engine::causes;
+use crate::knowledge;
 use crate::model::{CheckState, StageName};
 use crate::recipe::lint::{self, of_error};
-use crate::recipe::{Finding, Severity};
+use crate::recipe::policy::as_deployed;
+use crate::recipe::{Finding, Recipe, Said, Severity};
 use crate::store::stages::Check;
 
-pub async fn lint(job: &Job, learned: &Learned) -> Result<Done, Trouble> {
+pub async fn lint(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {
     let (recipe, domain) = learned.recipe()?;
     let verdict = policy::look(job, StageName::Lint, recipe, domain).await?;
     let refusal = policy::refusal(&verdict, recipe);
@@ -18,12 +23,23 @@ pub async fn lint(job: &Job, learned: &Learned) -> Result<Done, Trouble> {
     let found = lint::lint_with_history(&recipe.dir).await;
     let mut findings = found.map_err(|error| Trouble::Infra(causes(&error)))?;
     // Lint knows no domain; names are too long or not under this one.
-    let said = off_the_runtime(move || recipe.say(&recipe.env_for(&domain), domain.as_str())).await?;
-    if let Err(error) = said {
-        let finding = of_error(&error);
-        if !findings.iter().any(|other| is_same(other, &finding)) {
-            findings.insert(0, finding);
+    let (read, env) = (recipe.clone(), as_deployed(&recipe.env_for(&domain), &domain, &job.declared(&domain)?));
+    let said = match off_the_runtime(move || read.say(&env, domain.as_str())).await? {
+        Ok(said) => Some(said),
+        Err(error) => {
+            let finding = of_error(&error);
+            if !findings.iter().any(|other| is_same(other, &finding)) {
+                findings.insert(0, finding);
+            }
+            None
         }
+    };
+    findings.append(&mut learned.misread);
+    findings.extend(contradictions(job, &recipe, said.as_ref()).await?);
+    match Scripts::define(job, cancel).await {
+        Ok(scripts) => learned.scripts = scripts,
+        Err(Undefined::Recipe(wrong)) => findings.extend(wrong),
+        Err(Undefined::Other(trouble)) => return Err(trouble),
     }
     // What the policy refuses at a place need not be said of it twice.
     let refused = |finding: &Finding| {
@@ -41,12 +57,52 @@ pub async fn lint(job: &Job, learned: &Learned) -> Result<Done, Trouble> {
     match findings.iter().find(|finding| finding.severity == Severity::Error) {
         Some(first) if errors > 1 => Err(Trouble::Recipe(format!("{first} (and {} more)", errors - 1))),
         Some(first) => Err(Trouble::Recipe(first.to_string())),
-        None => Ok(Done { note: (warnings > 0).then(|| counted(warnings)), waited: Duration::ZERO }),
+        None => Ok(Done { note: told(warnings, job.known().notes()), waited: Duration::ZERO }),
     }
 }
 
-fn counted(warnings: usize) -> String {
-    if warnings == 1 { "1 warning".to_owned() } else { format!("{warnings} warnings") }
+/// What was declared to mean nothing here, and what of the recipe says otherwise.
+async fn contradictions(job: &Job, recipe: &Recipe, said: Option<&Said>) -> Result<Vec<Finding>, Trouble> {
+    let mut found = Vec::new();
+    if let Some(reason) = job.known().not_applicable(StageName::Backup)
+        && let Some(service) = said.and_then(backed_up)
+    {
+        let message =
+            format!("`backup` is declared to mean nothing here ({reason}), and `{service}` has backup labels");
+        found.push(contradiction(message));
+    }
+    if let Some(reason) = job.known().not_applicable(StageName::Upgrade) {
+        let repository = base::Repository::read(&recipe.dir, &job.run.head).await?;
+        if let Some(release) = repository.newest_tag().await? {
+            let release = repository.name(&release);
+            let message = format!("`upgrade` is declared to mean nothing here ({reason}), and {release} is published");
+            found.push(contradiction(message));
+        }
+    }
+    Ok(found)
+}
+
+/// A service that asks for backups.
+fn backed_up(said: &Said) -> Option<String> {
+    let asks = |label: Option<&str>| matches!(label, Some("true" | "True" | "1"));
+    let services = said.compose.services();
+    services.iter().find(|service| asks(service.label("backupbot.backup"))).map(|service| service.name.to_owned())
+}
+
+fn contradiction(message: String) -> Finding {
+    let (file, cure) = (knowledge::in_repository(), "take one of them away".to_owned());
+    Finding { rule: "contradiction", severity: Severity::Warning, file, line: 0, column: 0, message, cure }
+}
+
+/// What is worth a word though nothing is wrong.
+fn told(warnings: usize, notes: &[String]) -> Option<String> {
+    let counted = match warnings {
+        0 => None,
+        1 => Some("1 warning".to_owned()),
+        _ => Some(format!("{warnings} warnings")),
+    };
+    let all: Vec<String> = counted.into_iter().chain(notes.iter().cloned()).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn is_same(one: &Finding, other: &Finding) -> bool {

@@ -2,6 +2,7 @@
 //! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
 
 pub mod base;
+mod checks;
 pub mod deploy;
 pub mod fetch;
 pub mod gather;
@@ -14,19 +15,22 @@ pub mod overlay;
 pub mod picture;
 mod policy;
 mod release_notes;
-mod secrets;
+mod scripts;
+pub mod secrets;
 mod settle;
 pub mod teardown;
 mod upgrade;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use self::deploy::{Deployed, Tree};
 use self::picture::Picture;
+use self::scripts::Scripts;
 use self::teardown::Means;
 use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::clock::Clock;
@@ -36,11 +40,14 @@ use crate::engine::ledger::Ledger;
 use crate::engine::run;
 use crate::engine::watchdog::{Watchdog, spoken};
 use crate::evidence::Evidence;
+use crate::knowledge::Knowledge;
 use crate::logs::Log;
 use crate::model::{AppDomain, CheckState, StackName, StageName};
 use crate::plan::Plan;
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{Finding, Recipe, RecipeError};
 use crate::sandbox::Stream;
+use crate::script::{Moment, Side};
+use crate::secrets::Secret;
 use crate::secrets::redact::Redactor;
 use crate::store::StoreError;
 use crate::store::runs::Run;
@@ -98,6 +105,10 @@ pub struct Job {
     pub home: Home,
     /// Tells this appliance's objects from another's on the same Swarm.
     pub instance: String,
+    /// What appliance and repository say of the recipe, once fetch has read it.
+    pub known: OnceLock<Knowledge>,
+    /// The app's secrets, as they were made in this run.
+    pub values: secrets::Values,
 }
 
 /// What the stages learned on the way.
@@ -112,6 +123,9 @@ pub struct Learned {
     pub app: Option<Made>,
     /// Being taken, of the front page.
     pub picture: Option<Picture>,
+    /// What is wrong with what the repository says of its test: lint's to judge.
+    pub(super) misread: Vec<Finding>,
+    pub scripts: Scripts,
 }
 
 /// An app that was intended, and so is torn down.
@@ -125,7 +139,16 @@ pub struct Made {
 impl Learned {
     /// Nothing but what was asked.
     pub fn of(plan: Plan) -> Learned {
-        Learned { plan, recipe: None, domain: None, deployed: None, app: None, picture: None }
+        Learned {
+            plan,
+            recipe: None,
+            domain: None,
+            deployed: None,
+            app: None,
+            picture: None,
+            misread: Vec::new(),
+            scripts: Scripts::default(),
+        }
     }
 
     fn recipe(&self) -> Result<(&Recipe, &AppDomain), Trouble> {
@@ -152,14 +175,50 @@ impl Job {
     ) -> Result<Done, Trouble> {
         match name {
             StageName::Fetch => fetch::fetch(self, cancel, learned).await,
-            StageName::Lint => lint::lint(self, learned).await,
+            StageName::Lint => lint::lint(self, cancel, learned).await,
             StageName::Install => install::install(self, cancel, learned).await,
             StageName::Uninstall => Ok(Done::default()),
             StageName::Upgrade => upgrade::upgrade(self, cancel, learned).await,
-            StageName::Checks | StageName::Backup => {
+            StageName::Checks => {
+                let Learned { deployed: Some(deployed), scripts, .. } = learned else {
+                    return Err(Trouble::Infra("there is no app to look at, which is a fault of cc-ci".into()));
+                };
+                checks::at(self, cancel, name, Moment::Install, scripts, deployed).await
+            }
+            StageName::Backup => {
                 Err(Trouble::Infra(format!("this cc-ci has no stage `{name}` yet; `!testme` tests what there is")))
             }
         }
+    }
+
+    /// What appliance and repository say; nothing before fetch has read it.
+    pub fn known(&self) -> &Knowledge {
+        static NOTHING: LazyLock<Knowledge> = LazyLock::new(Knowledge::default);
+        self.known.get().unwrap_or(&NOTHING)
+    }
+
+    /// Variables of the app that appliance and repository declare, second names among them.
+    fn declared(&self, domain: &AppDomain) -> Result<BTreeMap<String, String>, Trouble> {
+        let known = self.known();
+        let hosts = known.hosts(domain).map_err(|error| Trouble::Recipe(format!("a second name: {error}")))?;
+        let env = known.env().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(hosts.into_iter().map(|(name, host)| (name, host.to_string())).chain(env).collect())
+    }
+
+    /// The value of a secret: of the app, as it was made in this run, or of the appliance for who is on its side. Else why not.
+    async fn secret(&self, name: &str, side: Side) -> Result<Secret, String> {
+        if let Some(value) = self.values.of(name) {
+            return Ok(value);
+        }
+        let Some(file) =
+            self.known().secrets().get(name).filter(|_| side == Side::Appliance).map(|file| (*file).to_owned())
+        else {
+            return Err(format!("the app has no secret `{name}` that abra made, and none is declared for it"));
+        };
+        let read = tokio::task::spawn_blocking(move || crate::secrets::read_file(&file)).await;
+        let value = read.map_err(|error| error.to_string())?.map_err(|error| causes(&error))?;
+        self.redactor.register(name, &value);
+        Ok(value)
     }
 
     /// What a teardown takes.

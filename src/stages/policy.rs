@@ -4,7 +4,7 @@
 use super::{Job, Trouble, off_the_runtime};
 use crate::compose::policy::{Bounds, Exception, Finding, Passed, Verdict};
 use crate::model::{AppDomain, CheckState, StageName};
-use crate::recipe::policy::{examine, judge, tree};
+use crate::recipe::policy::{Unreadable, examine, judge, tree};
 use crate::recipe::{Recipe, Said};
 use crate::store::stages::Check;
 
@@ -17,7 +17,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn of(job: &Job) -> Gate {
-        Gate { bounds: job.config.bounds(), exceptions: Vec::new() }
+        Gate { bounds: job.config.bounds(), exceptions: job.known().policy().to_vec() }
     }
 
     /// The last look, at what abra is about to deploy. Blocks while it reads the directory.
@@ -30,9 +30,7 @@ impl Gate {
 
 /// What a directory's files ask for that they may not, noted as checks. What cannot be read is for lint to say.
 pub(super) async fn look(job: &Job, stage: StageName, recipe: &Recipe, domain: &AppDomain) -> Result<Verdict, Trouble> {
-    let (dir, domain, gate) = (recipe.dir.clone(), domain.clone(), Gate::of(job));
-    let examined = off_the_runtime(move || examine(&dir, &domain, &gate.bounds, &gate.exceptions)).await?;
-    let verdict = examined.unwrap_or_default();
+    let verdict = judged(job, recipe, domain).await?.unwrap_or_default();
     for finding in &verdict.findings {
         note(job, stage, finding, CheckState::Failed, finding.asks.clone()).await?;
     }
@@ -45,10 +43,15 @@ pub(super) async fn look(job: &Job, stage: StageName, recipe: &Recipe, domain: &
 
 /// The same for a tree that lint did not see, before abra reads anything of it: refused in a word.
 pub(super) async fn admit(job: &Job, recipe: &Recipe, domain: &AppDomain) -> Result<(), Trouble> {
-    let (dir, domain_of, gate) = (recipe.dir.clone(), domain.clone(), Gate::of(job));
-    let examined = off_the_runtime(move || examine(&dir, &domain_of, &gate.bounds, &gate.exceptions)).await?;
-    let verdict = examined.map_err(|unreadable| Trouble::Recipe(unreadable.to_string()))?;
+    let judged = judged(job, recipe, domain).await?;
+    let verdict = judged.map_err(|unreadable| Trouble::Recipe(unreadable.to_string()))?;
     refusal(&verdict, recipe).map_or(Ok(()), |words| Err(Trouble::Recipe(words)))
+}
+
+async fn judged(job: &Job, recipe: &Recipe, domain: &AppDomain) -> Result<Result<Verdict, Unreadable>, Trouble> {
+    let (declared, gate) = (job.declared(domain)?, Gate::of(job));
+    let (dir, domain) = (recipe.dir.clone(), domain.clone());
+    off_the_runtime(move || examine(&dir, &domain, &declared, &gate.bounds, &gate.exceptions)).await
 }
 
 /// The first of what is refused, in words that stand alone.

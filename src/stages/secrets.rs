@@ -1,13 +1,32 @@
 //! The secrets of an app, made by abra as people would have them made. None is deployed whose value is not masked: a value that
 //! was made and could not be read stops the run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, PoisonError};
 
-use super::{Job, Trouble};
-use crate::abra::driver::Session;
+use super::{Job, Trouble, off_the_runtime};
+use crate::abra::driver::{Failed, Session};
 use crate::engine::run;
 use crate::model::{AppDomain, StageName};
 use crate::recipe::{Said, SecretSpec};
+use crate::script::Side;
+use crate::secrets::Secret;
+
+/// Values of the app's secrets by name, for forms that have to be filled in. They go with the run.
+#[derive(Default)]
+pub struct Values(Mutex<BTreeMap<String, Secret>>);
+
+impl Values {
+    fn note(&self, name: &str, value: &Secret) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.clone());
+    }
+
+    pub(super) fn of(&self, name: &str) -> Option<Secret> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
 
 /// Has abra make the secrets, and makes sure that each value is known to the redactor before anything can print it.
 pub(super) async fn make(
@@ -22,11 +41,12 @@ pub(super) async fn make(
     }
     // What the app had before an upgrade was made in this run, and is masked since then.
     let had = names(job).await?;
+    let mut known = insert_declared(job, stage, session, said, domain, &had).await?;
     let generated = session.secret_generate(domain, &mut job.listener(stage)).await?;
-    let mut known = BTreeSet::new();
     for (name, value) in &generated {
         let name = own_name(name, &said.secrets);
         job.redactor.register(&name, value);
+        job.values.note(&name, value);
         known.insert(name);
     }
     let unredactable = job.redactor.unredactable();
@@ -51,6 +71,43 @@ pub(super) async fn make(
     }
     job.say(stage, &format!("secrets made and masked: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
     Ok(())
+}
+
+/// Inserts what the operator gives this recipe, each from a file that nobody else can read. Says which those are.
+async fn insert_declared(
+    job: &Job,
+    stage: StageName,
+    session: &Session<'_>,
+    said: &Said,
+    domain: &AppDomain,
+    had: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, Trouble> {
+    let mut known = BTreeSet::new();
+    let declared = job.known().secrets();
+    for secret in said.secrets.iter().filter(|secret| !had.contains(&secret.full_name)) {
+        if !declared.contains_key(secret.name.as_str()) {
+            continue;
+        }
+        let value = job.secret(&secret.name, Side::Appliance).await.map_err(Trouble::Infra)?;
+        job.redactor.register(&secret.name, &value);
+        let file = job.dir.join(format!("secret-{}", secret.name));
+        let path = file.clone();
+        let faulty = |error| Trouble::Infra(format!("{}: {error}", file.display()));
+        off_the_runtime(move || {
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(value.expose().as_bytes())
+        })
+        .await?
+        .map_err(faulty)?;
+        let named = (secret.name.as_str(), secret.version.as_str());
+        let inserted = session.secret_insert(domain, named, &file, &mut job.listener(stage)).await;
+        tokio::fs::remove_file(&file).await.map_err(faulty)?;
+        match inserted {
+            Ok(()) | Err(Failed::Exists) => known.insert(secret.name.clone()),
+            Err(failed) => return Err(failed.into()),
+        };
+    }
+    Ok(known)
 }
 
 async fn names(job: &Job) -> Result<BTreeSet<String>, Trouble> {

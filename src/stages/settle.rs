@@ -50,10 +50,12 @@ impl Settling<'_> {
         let (job, domain) = (self.job, self.domain);
         let begun = Instant::now();
         let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
-        let patience = Patience { within: job.config.runner.limits.answer, refresh: PROXY_LOOKS };
+        let health = job.known().health();
+        let within = health.within.unwrap_or(job.config.runner.limits.answer);
+        let patience = Patience { within, refresh: PROXY_LOOKS, status: health.status };
         let mut heard = |line: String| job.say(self.stage, &line);
         let answer = tokio::select! {
-            answer = prober.wait_for_answer(domain, "/", &patience, self.cancel, &mut heard) => answer,
+            answer = prober.wait_for_answer(domain, &health.path, &patience, self.cancel, &mut heard) => answer,
             not = self.dies() => return Err(self.not_up(not, begun.elapsed()).await?),
         };
         let expected = "2xx from the app, through the proxy";
@@ -73,9 +75,9 @@ impl Settling<'_> {
         }
     }
 
-    /// The recipe's `timeout` label may ask for more patience than abra's usual one, never for less.
+    /// The recipe's `timeout` label may ask for more patience than abra's usual one, never for less; what is declared, for both.
     fn limit(&self) -> Duration {
-        self.said.timeout.max(DEFAULT_TIMEOUT)
+        self.job.known().timeout().unwrap_or(self.said.timeout.max(DEFAULT_TIMEOUT))
     }
 
     async fn note(&self, name: &str, well: bool, expected: &str, got: &str, took: Duration) -> Result<(), Trouble> {

@@ -13,13 +13,14 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::deploy::{Deployed, Tree};
-use super::{Done, Job, Learned, Trouble, deploy, off_the_runtime, overlay, release_notes};
+use super::{Done, Job, Learned, Trouble, checks, deploy, off_the_runtime, overlay, release_notes};
 use crate::compose::{Kind, env_file, inside};
 use crate::engine::run::checked;
 use crate::git;
 use crate::model::{CheckState, StageName};
 use crate::plan::Base;
 use crate::recipe::{self, Recipe, Said, compose_files};
+use crate::script::Moment;
 use crate::store::stages::Check;
 use crate::swarm::views::UpdateState;
 
@@ -39,10 +40,17 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
         }
         Err(trouble) => return Err(trouble),
     };
+    // What a script cannot seed at the base is not the head's fault.
+    let seeded = learned.scripts.at(job, cancel, UPGRADE, Moment::Base, &old.deployed).await;
+    seeded.map_err(|trouble| match trouble {
+        Trouble::Recipe(words) => Trouble::NotTested(format!("base broken: {} ({}): {words}", base.name, base.why)),
+        other => other,
+    })?;
     warn_of_configs(job, &old.configs, &head.recipe, &old.deployed).await?;
     job.say(UPGRADE, &format!("{} runs; deploying the head over it", base.name));
     let new = deploy::over(job, cancel, UPGRADE, &old.deployed, &head).await?;
     updates_completed(job, &new).await?;
+    checks::at(job, cancel, UPGRADE, Moment::Upgrade, &mut learned.scripts, &new).await?;
     let note = format!("from {}; {}", base.name, new.note);
     let waited = old.deployed.waited + new.waited;
     learned.deployed = Some(new);

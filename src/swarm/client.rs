@@ -16,11 +16,11 @@ use bollard::query_parameters as query;
 use serde_json::Value;
 
 use super::login::Logins;
-use super::views::{Container, Info, Network, Object, Service, Task, Volume};
+use super::views::{Container, Info, Network, Object, Service, Task, TaskState, Volume};
 use crate::model::StackName;
 
 /// A question that Docker answers at once, or something is wrong with it.
-const CALL: Duration = Duration::from_secs(15);
+pub(super) const CALL: Duration = Duration::from_secs(15);
 
 /// Label by which everything of a stack is marked.
 pub const NAMESPACE: &str = "com.docker.stack.namespace";
@@ -250,6 +250,20 @@ impl Swarm {
             query::ListContainersOptions { all: true, filters: Some(filter("label", NAMESPACE)), ..Default::default() };
         let found = ask("list containers", CALL, self.docker.list_containers(Some(options))).await?;
         Ok(found.into_iter().map(Container::from).collect())
+    }
+
+    /// The newest container of a stack's service that runs, healthy yet or not, by the service's name in the compose file.
+    pub async fn container_of(&self, stack: &StackName, service: &str) -> Result<Option<String>, SwarmFault> {
+        let services = self.services(stack).await?;
+        let Some(service) = services.iter().find(|found| found.short() == service) else { return Ok(None) };
+        // A container is healthy a moment before Swarm says so of its task.
+        let runs = |task: &Task| {
+            task.service == service.id
+                && task.desired == TaskState::Running
+                && matches!(task.state, TaskState::Starting | TaskState::Running)
+        };
+        let tasks = self.tasks(stack).await?.into_iter();
+        Ok(tasks.filter(runs).filter_map(|task| task.container).next_back())
     }
 
     /// A container with its state and its health.

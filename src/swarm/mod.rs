@@ -11,6 +11,7 @@ pub mod leftovers;
 pub mod login;
 pub mod logs;
 pub mod pull;
+mod reach;
 pub mod sweep;
 pub mod views;
 

@@ -11,10 +11,10 @@ use crate::stage::{Notes, define, fennel_kit, play};
 const PAGE: &str = include_str!("../../docs/recipe-checks.md");
 
 /// The fenced blocks: what stands after the fence, the line, and the text.
-fn examples() -> Vec<(String, usize, String)> {
+fn blocks(page: &str) -> Vec<(String, usize, String)> {
     let mut found = Vec::new();
     let mut open: Option<(String, usize, String)> = None;
-    for (number, line) in PAGE.lines().enumerate() {
+    for (number, line) in page.lines().enumerate() {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => open = Some((info.to_owned(), number + 1, String::new())),
             (Some(_), Some(_)) => found.extend(open.take()),
@@ -59,7 +59,8 @@ impl Tools for Everything {
 async fn every_example_does_what_the_page_says() {
     let story = "documentation::every_example_does_what_the_page_says";
     let Some(kit) = fennel_kit(story).await else { return };
-    let examples = examples();
+    let mut examples = blocks(PAGE);
+    examples.retain(|(info, ..)| !info.starts_with("yaml"));
     assert!(examples.len() >= 12, "{}", examples.len());
     for (info, line, text) in examples {
         let name = format!("checks/line-{line}.{}", if info.starts_with("fennel") { "fnl" } else { "lua" });
@@ -83,6 +84,26 @@ async fn every_example_does_what_the_page_says() {
             };
             assert!(expected, "the example in line {line}: {job}: {verdict:?}\n{}", heard.lines.join("\n"));
         }
+    }
+}
+
+#[test]
+fn every_file_on_the_pages_is_good_and_every_key_is_described() {
+    let enroll = include_str!("../../docs/enroll.md");
+    let files = blocks(PAGE).into_iter().chain(blocks(enroll)).filter(|(info, ..)| info.starts_with("yaml"));
+    let mut count = 0;
+    for (info, line, text) in files {
+        let side = if info.contains("appliance") { Side::Appliance } else { Side::Recipe };
+        if let Err(wrong) = cc_ci::knowledge::read_text("recipe.yaml", &text, side) {
+            panic!("the file in line {line}: {}", wrong[0]);
+        }
+        count += 1;
+    }
+    assert!(count >= 5, "{count}");
+    let schema: serde_json::Value = serde_json::from_str(&cc_ci::knowledge::schema()).unwrap();
+    let keys = |at: &str| schema.pointer(at).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    for key in [keys("/properties"), keys("/definitions/CheckFile/properties")].concat() {
+        assert!(PAGE.contains(&format!("{key}:")) || PAGE.contains(&format!("`{key}`")), "{key} is not described");
     }
 }
 

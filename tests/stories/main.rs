@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod checks;
 mod closed_before_its_turn;
 mod comments;
 mod doctor;

@@ -19,11 +19,11 @@ async fn an_upgrade_from_the_newest_release_passes_and_the_plan_said_so_before()
 
     change.says(MEMBER, "!testme").await;
 
-    change.hears("install · upgrade from 1.13.0+1.29.0 · uninstall (3 deployments)").await;
+    change.hears("install · checks · upgrade from 1.13.0+1.29.0 · uninstall (3 deployments)").await;
     let verdict = change.hears("**Passed").await;
-    verdict.contains("5 stages").contains("upgrade");
+    verdict.contains("6 stages").contains("upgrade");
     let run = house.page("/runs/1").await;
-    run.contains("install · upgrade from 1.13.0+1.29.0 · uninstall").contains("the newest release before it");
+    run.contains("install · checks · upgrade from 1.13.0+1.29.0 · uninstall").contains("the newest release before it");
     run.contains("release note 1.14.0+1.29.0").contains("updated: app").contains("3, as planned");
     house.is_empty().await;
 }

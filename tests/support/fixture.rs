@@ -111,7 +111,10 @@ impl Fixture {
 /// Whether there was something to change.
 fn apply(step: &Path, change: &Change) -> bool {
     match change {
-        Change::Write(path, bytes) => std::fs::write(step.join(path), bytes).unwrap(),
+        Change::Write(path, bytes) => {
+            std::fs::create_dir_all(step.join(path).parent().unwrap()).unwrap();
+            std::fs::write(step.join(path), bytes).unwrap();
+        }
         Change::Remove(path) => return std::fs::remove_file(step.join(path)).is_ok(),
         Change::Link(path, target) => {
             drop(std::fs::remove_file(step.join(path)));

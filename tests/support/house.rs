@@ -144,12 +144,14 @@ impl House {
         let config = format!(
             "domain: {domain}\n\
              state_dir: {state}\n\
+             recipes_dir: {recipes}\n\
              forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  {looks}\n\
              web: {{listen: '127.0.0.1:{web}'}}\n\
              runner:\n  abra: {abra}\n  retry_after: 1s\n  picture: {picture}\n\
              proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n",
             domain = self.number.domain(),
             state = self.path("state").display(),
+            recipes = self.path("recipes").display(),
             forge = self.forge.url,
             abra = abra.display(),
             picture = matches!(self.setup, Setup::Pictures),
@@ -158,6 +160,20 @@ impl House {
             authority = self.rig.authority.display(),
         );
         std::fs::write(self.path("config.yaml"), config).unwrap();
+    }
+
+    /// The operator writes a file about a recipe.
+    pub(crate) fn knows(&self, recipe: &str, file: &str, text: &str) {
+        let path = self.path("recipes").join(recipe).join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A secret of the operator, in a file; its path.
+    pub(crate) fn keeps(&self, name: &str, value: &str) -> String {
+        let path = self.path(name);
+        write_secret(&path, value);
+        text(&path).to_owned()
     }
 
     /// `cc-ci abra` as a program of its own, whatever abra this machine may have.

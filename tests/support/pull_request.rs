@@ -101,6 +101,7 @@ impl<'a> PullRequest<'a> {
     /// Another commit on the pull request's branch.
     pub(crate) async fn pushes(&self, file: &str, content: &str) {
         let clone = self.house.path(&format!("clone-{}", self.repository));
+        std::fs::create_dir_all(clone.join(file).parent().unwrap()).unwrap();
         std::fs::write(clone.join(file), content).unwrap();
         for arguments in [
             &["add", "--all"][..],

@@ -15,7 +15,7 @@ pub(super) const RULES: &[OfApp] = &[
     Rule {
         id: "traefik-host",
         reason: "it would be given requests for others",
-        cure: "have every alternative of the rule ask for `Host(`${DOMAIN}`)` or a name below it",
+        cure: "have every alternative of the rule ask for `Host(`${DOMAIN}`)`, a name below it, or one that cc-ci is told of in `hosts`",
         look: hosts,
     },
     Rule {
@@ -112,9 +112,17 @@ fn hosts(asked: &Asked<'_>) -> Vec<Hit> {
     found
 }
 
+/// The app's name, one below it, or one beside it that begins with it, as second names do: `pad-3fa2c1-sandbox.ci.test`.
 fn is_own_host(asked: &Asked<'_>, host: &str) -> bool {
     let host = host.to_ascii_lowercase();
-    host.strip_suffix(asked.domain).is_some_and(|below| below.is_empty() || below.ends_with('.') && below.len() > 1)
+    if let Some(below) = host.strip_suffix(asked.domain) {
+        return below.is_empty() || below.ends_with('.') && below.len() > 1;
+    }
+    let beside = asked
+        .domain
+        .split_once('.')
+        .and_then(|(app, above)| host.strip_prefix(app)?.strip_prefix('-')?.strip_suffix(above)?.strip_suffix('.'));
+    beside.is_some_and(|word| !word.is_empty() && !word.contains('.'))
 }
 
 /// What a label names that must be the app's own.
