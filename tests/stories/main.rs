@@ -6,9 +6,11 @@ mod support;
 
 mod bad_input;
 mod checks;
+mod canaries;
 mod closed_before_its_turn;
 mod comments;
 mod doctor;
+mod evil;
 mod failing_apps;
 mod forge_down;
 mod janitor;

@@ -1,6 +1,8 @@
 //! A house: a forge, a cc-ci that watches it, and a share of the Swarm under an address nobody else has.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,6 +30,7 @@ pub(crate) enum Setup {
     #[default]
     Usual,
     RecordingAbra,
+    Canaries,
     AbraOtherwise,
     Webhook,
     BaseUnderTheHeadsStamp,
@@ -49,6 +52,11 @@ impl Setup {
     /// Gives other answers where the contract leaves them open.
     pub(crate) fn abra_otherwise() -> Setup {
         Setup::AbraOtherwise
+    }
+
+    /// abra writes down how it was called, and a webhook's secret is there too.
+    pub(crate) fn canaries() -> Setup {
+        Setup::Canaries
     }
 
     /// The forge tells; looking by itself is far away.
@@ -139,6 +147,10 @@ impl House {
                 "poll: {{interval: 1h, sweep: 1h}}\n  webhook: {{secret_file: {}}}",
                 self.path("hook-secret").display()
             ),
+            Setup::Canaries => format!(
+                "poll: {{interval: 1s, sweep: 4s}}\n  webhook: {{secret_file: {}}}",
+                self.path("hook-secret").display()
+            ),
             _ => "poll: {interval: 1s, sweep: 4s}".to_owned(),
         };
         let config = format!(
@@ -185,7 +197,7 @@ impl House {
             Setup::Usual | Setup::Webhook | Setup::Pictures => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
-            Setup::RecordingAbra => format!(
+            Setup::RecordingAbra | Setup::Canaries => format!(
                 "{{ printf '%s\\n' \"$@\"; printf '\\n-\\n'; env; printf '\\n--\\n'; }} >>'{}'\nexec '{CC_CI}' abra \"$@\"\n",
                 calls.display()
             ),
@@ -294,7 +306,7 @@ impl House {
         format!("{}/hook", self.web)
     }
 
-    pub(super) fn hook_secret() -> &'static str {
+    pub(crate) fn hook_secret() -> &'static str {
         HOOK_SECRET
     }
 
@@ -477,13 +489,71 @@ impl House {
     /// Every place where a secret could have gone: files, pages, and all that the forge was told.
     pub(crate) async fn everything_written_and_served(&self) -> Vec<(String, Vec<u8>)> {
         let mut places = Vec::new();
-        files(&self.path("state"), &mut places);
-        places.push(("what cc-ci printed".into(), std::fs::read(self.path("cc-ci.txt")).unwrap()));
+        files(self.dir.path(), &mut places);
         for page in ["/", "/runs", "/runs/1", "/runs/1/log", "/queue", "/decisions", "/ready"] {
             places.push((page.into(), self.page(page).await.0.into_bytes()));
         }
-        files(&self.path("forge"), &mut places);
         places
+    }
+
+    pub(crate) fn bot_token(&self) -> String {
+        std::fs::read_to_string(self.path("token")).unwrap().trim().to_owned()
+    }
+
+    /// A line of the key by which the proxy is believed, as long as any.
+    pub(crate) fn wildcard_key(&self) -> String {
+        let key = std::fs::read_to_string(&self.rig.key).unwrap();
+        key.lines().filter(|line| !line.starts_with('-')).max_by_key(|line| line.len()).unwrap().to_owned()
+    }
+
+    /// Is this place, as [`House::everything_written_and_served`] calls it, the file or within the directory?
+    pub(crate) fn is_at(&self, place: &str, home: &str) -> bool {
+        let home = self.path(home);
+        place.split(" (").next().is_some_and(|place| Path::new(place).starts_with(home))
+    }
+
+    /// All that a reader of the dashboard comes to from its first page.
+    pub(crate) async fn served_to_whoever_follows_links(&self) -> Vec<(String, Vec<u8>)> {
+        let mut known = BTreeSet::from(["/".to_owned(), "/api/v1/runs".into(), "/api/v1/runs/1".into()]);
+        let mut ahead: Vec<String> = known.iter().cloned().collect();
+        let mut places = Vec::new();
+        while let Some(path) = ahead.pop() {
+            assert!(known.len() < 500, "the dashboard has no end: {known:?}");
+            let answer = self.forge.client.get(format!("{}{path}", self.web)).send().await.unwrap();
+            if answer.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+                continue;
+            }
+            let bytes = answer.bytes().await.unwrap().to_vec();
+            let text = String::from_utf8_lossy(&bytes).replace("&amp;", "&");
+            for attribute in ["href=\"/", "src=\"/"] {
+                for after in text.split(attribute).skip(1) {
+                    let path = format!("/{}", after.split(['"', '#']).next().unwrap());
+                    if !path.contains("events") && known.insert(path.clone()) {
+                        ahead.push(path);
+                    }
+                }
+            }
+            places.push((format!("page: {path}"), bytes));
+        }
+        places
+    }
+
+    /// Looks at the arguments and the environment of all processes under this house's own until it is stopped.
+    pub(crate) fn watches_its_processes(&self) -> Watch {
+        let root = self.process.lock().unwrap().as_ref().expect("cc-ci runs").id();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let seen = std::thread::spawn(move || {
+            let mut seen = BTreeMap::new();
+            // Between two looks a moment passes, unless it is told to end.
+            while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(20))
+            {
+                for (what, bytes) in processes_under(root) {
+                    seen.insert((what, bytes), ());
+                }
+            }
+            seen.into_keys().collect()
+        });
+        Watch { stop, seen }
     }
 
     pub(crate) async fn calls_of_abra(&self) -> Vec<Call> {
@@ -533,9 +603,22 @@ fn files(dir: &Path, places: &mut Vec<(String, Vec<u8>)>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             files(&path, places);
         } else if let Ok(bytes) = std::fs::read(&path) {
+            places.extend(unpacked(&bytes).map(|bytes| (format!("{} (unpacked)", path.display()), bytes)));
             places.push((path.display().to_string(), bytes));
         }
     }
+}
+
+/// All that can be unpacked of a file, whatever stands before and between.
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let mut out = Vec::new();
+    for start in bytes.windows(4).enumerate().filter(|(_, window)| **window == MAGIC).map(|(start, _)| start) {
+        if let Ok(mut frame) = zstd::Decoder::new(&bytes[start..]) {
+            let _ = frame.read_to_end(&mut out);
+        }
+    }
+    (!out.is_empty()).then_some(out)
 }
 
 impl Forge {
@@ -596,6 +679,45 @@ impl Local {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Processes are being watched.
+pub(crate) struct Watch {
+    stop: std::sync::mpsc::Sender<()>,
+    seen: std::thread::JoinHandle<Vec<(String, Vec<u8>)>>,
+}
+
+impl Watch {
+    /// What was seen.
+    pub(crate) fn stop(self) -> Vec<(String, Vec<u8>)> {
+        drop(self.stop);
+        self.seen.join().unwrap()
+    }
+}
+
+/// `cmdline` and `environ` of a process and all that came from it.
+fn processes_under(root: u32) -> Vec<(String, Vec<u8>)> {
+    let mut parents = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        parents.insert(id, parent.unwrap_or(0));
+    }
+    let is_under = |mut id: u32| {
+        while id != root && id > 1 {
+            id = parents.get(&id).copied().unwrap_or(0);
+        }
+        id == root
+    };
+    let mut seen = Vec::new();
+    for id in parents.keys().copied().filter(|id| is_under(*id)) {
+        for what in ["cmdline", "environ"] {
+            let bytes = std::fs::read(format!("/proc/{id}/{what}")).unwrap_or_default();
+            seen.push((format!("process: {what}"), bytes));
+        }
+    }
+    seen
 }
 
 /// One call of abra, as the recording one wrote it down: its arguments, then its environment.

@@ -19,12 +19,28 @@ pub(crate) const ORGANISATION: &str = "recipes";
 pub(crate) const MEMBER: &str = "alice";
 pub(crate) const STRANGER: &str = "mallory";
 
-/// The forms in which a secret could show.
+/// The forms in which a secret could show: as it is, in hex, in base64 wherever in a longer text it stood, in an address, in
+/// JSON.
 pub(crate) fn forms_of(secret: &str) -> Vec<String> {
     use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let base64 = base64::engine::general_purpose::STANDARD_NO_PAD.encode(secret);
-    vec![secret.to_owned(), base64, hex.to_uppercase(), hex]
+    let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex];
+    for shift in 0..3 {
+        let shifted = [&vec![b'x'; shift], secret.as_bytes()].concat();
+        // The first and the last letters hang on what stands beside the secret.
+        let cut = |text: String| text[(8 * shift).div_ceil(6)..text.len() - 1].to_owned();
+        forms.push(cut(STANDARD_NO_PAD.encode(&shifted)));
+        forms.push(cut(URL_SAFE_NO_PAD.encode(&shifted)));
+    }
+    let in_address = secret.bytes().map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    });
+    forms.push(in_address.collect());
+    let json = serde_json::to_string(secret).unwrap();
+    forms.push(json.trim_matches('"').to_owned());
+    forms
 }
 
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
