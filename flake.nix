@@ -47,6 +47,8 @@
         browser = module ./nix/modules/browser.nix;
         swarm = module ./nix/modules/swarm.nix;
         proxy = module ./nix/modules/proxy.nix;
+        backup = module ./nix/modules/backup.nix;
+        monitoring = module ./nix/modules/monitoring.nix;
         secrets = module ./nix/modules/secrets.nix;
         registry-cache = module ./nix/modules/registry-cache.nix;
         firewall = module ./nix/modules/firewall.nix;

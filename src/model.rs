@@ -18,6 +18,9 @@ fn not_a(expected: &'static str, got: &str) -> NotA {
     NotA { expected, got: got.chars().take(80).flat_map(char::escape_default).collect() }
 }
 
+/// How the words of a run begin that waits for something else than its turn.
+pub const HELD: &str = "Not yet: ";
+
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $expected:literal, $check:expr) => {
         $(#[$doc])*

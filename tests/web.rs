@@ -17,6 +17,7 @@ use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
 use cc_ci::store::comments::{self, Seen};
 use cc_ci::store::evidence::{self, Piece};
+use cc_ci::store::heartbeats::{self, Heartbeat};
 use cc_ci::store::repositories::Listed;
 use cc_ci::store::stages::Check;
 use cc_ci::store::{apps, repositories, runs, stages};
@@ -443,6 +444,40 @@ async fn readiness_gives_its_reasons() {
     assert!(json["reasons"]["poll"].as_str().unwrap().contains("the forge was last read 5 min ago"));
     let overview = house.get("/").await;
     assert!(overview.text.contains("not heard for 5 min") && !overview.text.contains("All well"));
+}
+
+#[tokio::test]
+async fn what_the_rules_of_prometheus_ask_for_is_measured() {
+    let house = House::with_history(30).await;
+    let now = house.clock.now();
+    let facts = r#"{"host": {"disk_free": 5, "disk_size": 10}, "certificate_until": 1800000000000}"#.to_owned();
+    let beat = Heartbeat { pid: 1, version: "0.1.0".into(), started_at: now, at: now, facts };
+    house.store.write("is being tested", move |tx| heartbeats::beat(tx, "runner", &beat)).await.unwrap();
+    let page = house.get("/metrics").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/plain; version=0.0.4"));
+    page.is_within_policy();
+    let names: Vec<&str> =
+        page.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let rules = include_str!("../nix/monitoring/alerts.yaml");
+    let asked: Vec<&str> = rules
+        .lines()
+        .filter(|line| line.trim_start().starts_with("expr:"))
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .filter(|word| word.starts_with("cc_ci_"))
+        .collect();
+    assert!(asked.len() >= 9, "{asked:?}");
+    for name in asked {
+        assert!(names.contains(&name), "{name} is asked for and not measured: {}", page.text);
+    }
+    let value = |line: &str| {
+        let found = page.text.lines().find_map(|one| one.strip_prefix(line)?.trim().parse::<f64>().ok());
+        found.unwrap_or_else(|| panic!("no {line}: {}", page.text))
+    };
+    assert!(value("cc_ci_ready ") > 0.5);
+    assert!(value("cc_ci_queue_depth ") > 0.5);
+    assert!(value("cc_ci_runs{outcome=\"passed\"} ") > 0.5);
+    house.alarms.raise(cc_ci::alarms::Alarm::TokenRefused, "refused", house.clock.now());
+    assert!(house.get("/metrics").await.text.contains("\ncc_ci_ready 0\n"));
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@
   what,
   description,
   after,
+  # An image that is loaded first.
+  load ? null,
 }:
 let
   cfg = config.services.cc-ci;
@@ -52,7 +54,12 @@ in
     inherit description;
     after = [ "docker.service" ] ++ after;
     wantedBy = [ "multi-user.target" ];
-    serviceConfig.RemainAfterExit = true;
+    serviceConfig = {
+      RemainAfterExit = true;
+    }
+    // lib.optionalAttrs (load != null) {
+      ExecStartPre = "${lib.getExe config.virtualisation.docker.package} load --quiet --input ${load}";
+    };
   };
   services."${name}-heal" = lib.recursiveUpdate common {
     description = "${description}, again";

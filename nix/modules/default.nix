@@ -7,6 +7,8 @@
     ./browser.nix
     ./swarm.nix
     ./proxy.nix
+    ./backup.nix
+    ./monitoring.nix
     ./secrets.nix
     ./registry-cache.nix
     ./firewall.nix

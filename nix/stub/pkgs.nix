@@ -28,6 +28,7 @@ let
       "docker"
       "git"
       "jq"
+      "restic"
       "traefik"
     ] package
     // {
@@ -44,6 +45,8 @@ let
       writeText = name: text: derivation name text { inherit text; };
       writeTextDir = path: text: derivation (baseNameOf path) text { inherit text; };
       writeShellScript = name: text: derivation name text { script = text; };
+      writeShellScriptBin = name: text: derivation name text { script = text; };
+      buildEnv = args: derivation args.name (map toString args.paths) { };
       dockerTools.buildImage = args: derivation args.name (args.config or { }) { };
     };
 in

@@ -171,6 +171,12 @@ in
       enableDelete = option types.bool false;
       extraConfig = option open { };
     };
+    services.prometheus = {
+      enable = option types.bool false;
+      listenAddress = option types.str "0.0.0.0";
+      scrapeConfigs = option (types.listOf open) [ ];
+      ruleFiles = option (types.listOf types.path) [ ];
+    };
     services.openssh = {
       enable = option types.bool false;
       settings.PasswordAuthentication = option types.bool true;

@@ -16,14 +16,15 @@ nix_tools=$rig_cache/nix-tools
 # The pinned pair; revision, hash and date belong together and come from one machine-written lock.
 nix_pins='fd1462031fdee08f65fd0b4c6b64e22239a77870 sha256-n3gKTBIV4ZA5VQpUakffBe3KGu4+mhPoA34rrqS0GkA= 1784432872
 f1406619a3884cd5c47992a70b8b35c9c0fcb4c9 sha256-aCWC8ngycU7OdJrU2+Je3qf+1a2ykuBvpPhZT/9tXMc= 1783174389'
-# Tenths of systemd's exposure score that a unit may have at most. Renewing signals another unit as root; it has no input.
+# Tenths of systemd's exposure score that a unit may have at most, and the case it is in, if not the smallest. Renewing signals another unit as root; it has no input.
 nix_exposure='server 15
 runner 25
 swarm 20
 swarm-heal 20
 proxy 20
 proxy-heal 20
-image-prune 20'
+image-prune 20
+backup 20 everything'
 
 nix_checks() {
   local check failed=0 said
@@ -31,7 +32,7 @@ nix_checks() {
   nix_prepare
   nix_work=$(mktemp -d)
   for check in format dead_code syntax lock paths stub good_cases bad_cases assertions vm_nodes units systemd exposure scripts \
-    settings secrets options; do
+    settings secrets options rules; do
     # A process of its own: in this one's condition the shell would go on after an error.
     if said=$(bash "${BASH_SOURCE[0]}" --check "$check" "$nix_cc_ci" "$nix_work" 2>&1); then
       echo "ok nix $check${said:+: $said}"
@@ -52,8 +53,21 @@ experimental-features = nix-command flakes'
   apt_install 'units and settings are compared with it' python3 python3-yaml
   have jq || apt_install 'what Nix says is read with it' jq
   have shellcheck || apt_install 'scripts of units are checked with it' shellcheck
+  nix_promtool
   nix_tool nixfmt nixfmt_rs 0.5.3
   nix_tool deadnix deadnix 1.3.1
+}
+
+# Prometheus' own judge of its rules, out of its package; the package itself would start a server.
+nix_promtool() {
+  local work
+  [[ ! -x $nix_tools/bin/promtool ]] || return 0
+  apt_lists
+  work=$(mktemp -d)
+  (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg-deb -x prometheus_*.deb .)
+  mkdir -p "$nix_tools/bin"
+  install "$work/usr/bin/promtool" "$nix_tools/bin/promtool"
+  rm -rf "$work"
 }
 
 # nix_tool PROGRAM CRATE VERSION: built once, some minutes.
@@ -219,9 +233,9 @@ nix_check_systemd() {
 }
 
 nix_check_exposure() {
-  local unit most failed=0 said scores=()
-  while read -r unit most; do
-    said=$(systemd-analyze security --offline=true --no-pager --threshold="$most" "$nix_work/units/minimal/cc-ci-$unit.service" 2>&1) ||
+  local unit most case failed=0 said scores=()
+  while read -r unit most case; do
+    said=$(systemd-analyze security --offline=true --no-pager --threshold="$most" "$nix_work/units/${case:-minimal}/cc-ci-$unit.service" 2>&1) ||
       { echo "$said" | grep -E '✗|exposure' || true; failed=1; }
     scores+=("$unit $(sed -n 's/.*exposure level.*: \([0-9.]*\) .*/\1/p' <<<"$said")")
   done <<<"$nix_exposure"
@@ -255,6 +269,9 @@ nix_render_options() { nix_instantiate --eval --strict --json nix/stub/options.n
 nix_check_options() {
   nix_render_options | diff docs/options.md - || { echo 'docs/options.md is not current: bash scripts/lib/nix.sh --options'; return 1; }
 }
+
+# Whether /metrics has the names that the rules have is tests/web.rs's to say.
+nix_check_rules() { "$nix_tools/bin/promtool" check rules nix/monitoring/alerts.yaml | sed -n 's/^ *SUCCESS: //p'; }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   if [[ ${1-} == --options ]]; then

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::disk::Disk;
 use super::ledger::Ledger;
 use super::run::{self, Planned, StageEnd, Verdict, checked};
 use super::scheduler::{Stop, Why, Work};
@@ -60,6 +61,10 @@ enum Walked {
 impl Work for Engine {
     fn plan(&self, asked: Asked) -> Vec<Planned> {
         Plan::of(asked, None).stages()
+    }
+
+    async fn held_up(&self) -> Option<String> {
+        Disk::of(&self.config).is_full().await
     }
 
     async fn carry_out(&self, run: Run, stop: Stop) {

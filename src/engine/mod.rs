@@ -4,6 +4,7 @@
 //! ([`recover`]), then it takes runs in turn ([`scheduler`]), each by its stages to a verified teardown ([`execute`]). What may
 //! follow what is written in [`run`].
 
+pub mod disk;
 pub mod execute;
 pub(crate) mod expiry;
 pub mod heartbeat;
@@ -12,6 +13,7 @@ pub mod ledger;
 pub mod local;
 pub mod progress;
 pub mod recover;
+mod retention;
 pub mod run;
 pub mod scheduler;
 pub mod tools;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::disk::Disk;
 use self::execute::Engine;
 use self::heartbeat::{Heart, Said};
 use self::ledger::Ledger;
@@ -135,6 +138,8 @@ pub async fn runner(
         let janitor = tokio::spawn(janitor::keep_tidy(engine.clone(), heart.clone(), over.clone()));
         let expiry = expiry::watch(Arc::clone(&engine.config), heart.clone(), clock.clone(), over.clone());
         let expiry = tokio::spawn(expiry);
+        let retention = tokio::spawn(retention::watch(engine.clone(), over.clone()));
+        let disk = tokio::spawn(disk::watch(Disk::of(&engine.config), heart.clone(), over.clone()));
         let runner = &engine.config.runner;
         let scheduler = Scheduler::new(ledger, clock, engine.clone(), runner.parallel, runner.grace);
         let hurried = shutdown.haste.clone();
@@ -154,8 +159,9 @@ pub async fn runner(
             notify.more_time_for(serving).await;
         }
         over.cancel();
-        let _ = janitor.await;
-        let _ = expiry.await;
+        for beside in [janitor, expiry, retention, disk] {
+            let _ = beside.await;
+        }
     }
     over.cancel();
     let _ = beating.await;

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::model::{AppDomain, CheckState, Origin, Outcome, RunId, StageName, StageState};
+use crate::model::{AppDomain, CheckState, HELD, Origin, Outcome, RunId, StageName, StageState};
 use crate::plan::{Plan, Without};
 use crate::stages::level::Level;
 use crate::store::deployments::NewDeployment;
@@ -74,10 +74,14 @@ pub fn retry(tx: &Transaction, id: RunId, origin: Origin, asked_by: &str, now: T
 
 /// Says why a queued run has not started; the comment changes only when the words do.
 pub fn wait(tx: &Transaction, id: RunId, words: &str, now: Time) -> Result<bool, StoreError> {
+    let before = open(tx, id)?;
     let changed = runs::set_waits_for(tx, id, words)?;
     if changed {
         events::push(tx, Some(id), "queue", words, now)?;
-        report_comment(tx, &open(tx, id)?, now)?;
+        // The status does not follow the queue, place by place.
+        let words_of_both = [before.waits_for.as_deref().unwrap_or_default(), words];
+        let says = if words_of_both.iter().any(|words| words.starts_with(HELD)) { report } else { report_comment };
+        says(tx, &before, now)?;
     }
     Ok(changed)
 }

@@ -18,7 +18,7 @@ use super::ledger::Ledger;
 use super::run::{self, Planned};
 use crate::bell::Door;
 use crate::clock::Clock;
-use crate::model::{Asked, RunId};
+use crate::model::{Asked, HELD, RunId};
 use crate::store::runs::Run;
 use crate::store::{StoreError, runs, turns};
 
@@ -61,6 +61,8 @@ impl Stop {
 pub trait Work: Clone + Send + Sync + 'static {
     /// Which stages a request means.
     fn plan(&self, asked: Asked) -> Vec<Planned>;
+    /// Why no run may begin now, if none may.
+    fn held_up(&self) -> impl Future<Output = Option<String>> + Send;
     /// Takes a started run to its end, teardown and outcome included.
     fn carry_out(&self, run: Run, stop: Stop) -> impl Future<Output = ()> + Send;
     /// [`Work::carry_out`] broke off half-way, by a fault of ours: closes the run all the same.
@@ -87,6 +89,8 @@ pub struct Scheduler<W> {
     parallel: usize,
     /// From the first word of stopping to the last patience with a run under way.
     grace: Duration,
+    /// Why none was started at the last look, though there was room.
+    held_up: Option<String>,
     under_way: HashMap<RunId, Stop>,
     tasks: JoinSet<RunId>,
     whose: HashMap<tokio::task::Id, RunId>,
@@ -101,6 +105,7 @@ impl<W: Work> Scheduler<W> {
             work,
             parallel: parallel.max(1),
             grace,
+            held_up: None,
             under_way: HashMap::new(),
             tasks: JoinSet::new(),
             whose: HashMap::new(),
@@ -163,6 +168,7 @@ impl<W: Work> Scheduler<W> {
     pub async fn look(&mut self) -> Result<(), StoreError> {
         self.take_back().await?;
         self.end_pauses().await?;
+        self.held_up = None;
         while self.under_way.len() < self.parallel {
             let Some(run) = self.start_next().await? else { break };
             self.hand_over(run);
@@ -199,8 +205,12 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Looks and takes in one transaction, so that what was just taken back is not started.
-    async fn start_next(&self) -> Result<Option<Run>, StoreError> {
+    async fn start_next(&mut self) -> Result<Option<Run>, StoreError> {
         if self.ledger.store.read(|db| turns::waiting(db, 1)).await?.iter().all(|run| run.not_before.is_some()) {
+            return Ok(None);
+        }
+        self.held_up = self.work.held_up().await;
+        if self.held_up.is_some() {
             return Ok(None);
         }
         let now = self.clock.now();
@@ -255,6 +265,13 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
+    fn why(&self, running: &[Run], waiting: &[Run], place: usize) -> Option<String> {
+        match &self.held_up {
+            Some(words) => Some(format!("{HELD}{words}")),
+            None => words(running, waiting, place),
+        }
+    }
+
     async fn tell_those_who_wait(&self) -> Result<(), StoreError> {
         let (running, waiting) =
             self.ledger.store.read(|db| Ok((runs::running(db)?, turns::waiting(db, TOLD)?))).await?;
@@ -263,7 +280,7 @@ impl<W: Work> Scheduler<W> {
             .enumerate()
             // What pauses has said why.
             .filter(|(_, run)| run.cancel_at.is_none() && run.not_before.is_none())
-            .filter_map(|(place, run)| Some((run, words(&running, &waiting, place)?)))
+            .filter_map(|(place, run)| Some((run, self.why(&running, &waiting, place)?)))
             .filter(|(run, words)| run.waits_for.as_ref() != Some(words))
             .map(|(run, words)| (run.id, words))
             .collect();

@@ -65,6 +65,12 @@ pub fn close_abandoned(dir: &Path, run: RunId) -> io::Result<()> {
     }
 }
 
+/// What a run's log takes on the disk.
+pub fn bytes(dir: &Path, run: RunId) -> u64 {
+    let open = path(dir, run);
+    [packed_path(&open), open].iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
 /// Removes all that there is of a run's log.
 pub fn remove(dir: &Path, run: RunId) -> io::Result<()> {
     let open = path(dir, run);

@@ -4,7 +4,7 @@ use super::card::Card;
 use super::markdown::{flat, short};
 use super::words;
 use crate::forge::{Status, StatusState};
-use crate::model::Outcome;
+use crate::model::{HELD, Outcome};
 
 /// Forges show about so many characters.
 const LONGEST: usize = 140;
@@ -15,7 +15,10 @@ pub fn render(card: &Card, context: &str, address: &str) -> Status {
     let at = card.culprit().map_or(String::new(), |stage| format!("{}: ", stage.name));
     let took = run.started_at.zip(run.finished_at).map(|(from, to)| words::span(to.since(from)));
     let (state, line) = match (run.outcome, run.started_at) {
-        (None, None) => (StatusState::Pending, "waiting for its turn".to_owned()),
+        (None, None) => match run.waits_for.as_deref().and_then(|why| why.strip_prefix(HELD)) {
+            Some(why) => (StatusState::Pending, format!("waiting: {why}")),
+            None => (StatusState::Pending, "waiting for its turn".to_owned()),
+        },
         (None, Some(_)) => (StatusState::Pending, "running".to_owned()),
         (Some(Outcome::Passed), _) => {
             (StatusState::Success, took.map_or("passed".to_owned(), |took| format!("passed in {took}")))

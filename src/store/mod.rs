@@ -12,11 +12,13 @@ pub mod deployments;
 pub mod events;
 pub mod evidence;
 pub mod heartbeats;
+pub mod numbers;
 pub mod outbox;
 pub mod pages;
 #[cfg(test)]
 mod plans;
 pub mod repositories;
+pub mod retention;
 pub mod runs;
 pub mod stages;
 pub mod tokens;
@@ -39,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0003_api.sql"),
     include_str!("../../migrations/0004_turns.sql"),
     include_str!("../../migrations/0005_evidence.sql"),
+    include_str!("../../migrations/0006_forget.sql"),
 ];
 
 /// Reads at a time; one page is one read.

@@ -4,7 +4,7 @@ use super::runs::{Filter, page_sql};
 use super::{comments, outbox, pages, runs, tests, turns};
 use crate::model::Outcome;
 
-async fn plan_of(sql: &'static str) -> String {
+pub(super) async fn plan_of(sql: &'static str) -> String {
     let (_dir, store) = tests::empty();
     store
         .read(move |db| {

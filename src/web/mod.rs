@@ -18,6 +18,7 @@ mod lines;
 mod links;
 mod listen;
 mod live;
+mod metrics;
 mod news;
 mod outside;
 mod overview;

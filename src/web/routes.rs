@@ -17,9 +17,9 @@ use super::run::Place;
 use super::{
     Fresh, Site, about, assets, badge, decisions, evidence, health, links, overview, queue, raw_log, repositories,
 };
-use super::{live, run, runs};
+use super::{live, metrics, run, runs};
 use crate::model::{RepoName, RunId};
-use crate::store::pages;
+use crate::store::{numbers, pages};
 
 type Shown = Result<Rendered, Wrong>;
 type At = State<Arc<Site>>;
@@ -46,6 +46,7 @@ pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
         .route("/badge/{recipe}/level.svg", get(show_level_badge))
         .route("/health", get(say_alive))
         .route("/ready", get(say_ready))
+        .route("/metrics", get(give_metrics))
         .route("/assets/{file}", get(give_asset))
         .merge(super::api::router())
         .fallback(async || Wrong::NoPage)
@@ -245,6 +246,16 @@ async fn say_ready(State(site): At) -> Response<Body> {
     let health = health::look(&site).await;
     let status = if health.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &health.json())
+}
+
+async fn give_metrics(State(site): At) -> Result<Response<Body>, Wrong> {
+    let numbers = site.store.read(numbers::count).await?;
+    let text = metrics::render(&numbers, &health::look(&site).await);
+    let kind = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((kind, text).into_response())
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {

@@ -13,6 +13,7 @@ mod doctor;
 mod evil;
 mod failing_apps;
 mod forge_down;
+mod full_disk;
 mod janitor;
 mod other_doors;
 mod passes;

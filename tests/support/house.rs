@@ -34,6 +34,8 @@ pub(crate) enum Setup {
     AbraOtherwise,
     Webhook,
     BaseUnderTheHeadsStamp,
+    /// Its state on a disk of a few megabytes, most of which have to be free.
+    SmallDisk,
     /// With pictures of the apps' front pages, for which others have no time.
     Pictures,
 }
@@ -130,6 +132,10 @@ impl House {
             process: Mutex::new(None),
             dir,
         };
+        if matches!(setup, Setup::SmallDisk) && !house.mount(48) {
+            println!("SKIPPED {name}: no tmpfs may be mounted");
+            return None;
+        }
         house.furnish().await;
         Some(house)
     }
@@ -160,7 +166,7 @@ impl House {
              forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  {looks}\n\
              web: {{listen: '127.0.0.1:{web}'}}\n\
              runner:\n  abra: {abra}\n  retry_after: 1s\n  picture: {picture}\n\
-             proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n",
+             proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n{retention}",
             domain = self.number.domain(),
             state = self.path("state").display(),
             recipes = self.path("recipes").display(),
@@ -170,6 +176,10 @@ impl House {
             token = self.path("token").display(),
             web = self.web_port,
             authority = self.rig.authority.display(),
+            retention = match self.setup {
+                Setup::SmallDisk => "retention: {free: 24M}\n",
+                _ => "",
+            },
         );
         std::fs::write(self.path("config.yaml"), config).unwrap();
     }
@@ -194,7 +204,7 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual | Setup::Webhook | Setup::Pictures => {
+            Setup::Usual | Setup::Webhook | Setup::Pictures | Setup::SmallDisk => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
             Setup::RecordingAbra | Setup::Canaries => format!(
@@ -214,6 +224,24 @@ impl House {
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
         std::fs::set_permissions(&path, mode).unwrap();
         path
+    }
+
+    /// A disk of so many megabytes for the state; `false` where none may be mounted.
+    fn mount(&self, megabytes: u32) -> bool {
+        std::fs::create_dir_all(self.path("state")).unwrap();
+        let size = format!("size={megabytes}m,mode=0750");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "none", text(&self.path("state"))]).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success())
+    }
+
+    /// The database, and whether it is whole: what `cc-ci db check` says of it.
+    pub(crate) async fn database_is_whole(&self) {
+        Text(self.command(&["db", "check"]).await).contains(": whole, ");
+    }
+
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        self.path("state").join(name)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -584,6 +612,9 @@ impl Drop for House {
     fn drop(&mut self) {
         self.kill();
         self.forge.stop.cancel();
+        if matches!(self.setup, Setup::SmallDisk) {
+            let _ = Command::new("umount").arg(self.path("state")).status();
+        }
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.path("cc-ci.txt")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();

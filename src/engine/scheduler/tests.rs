@@ -18,11 +18,16 @@ struct Held {
     clock: Clock,
     arrived: mpsc::UnboundedSender<(Run, Stop, oneshot::Sender<Outcome>)>,
     broken: Arc<Mutex<Vec<RunId>>>,
+    full: Arc<Mutex<Option<String>>>,
 }
 
 impl Work for Held {
     fn plan(&self, _asked: Asked) -> Vec<Planned> {
         vec![(StageName::Fetch, StageState::Waiting, None)]
+    }
+
+    async fn held_up(&self) -> Option<String> {
+        self.full.lock().unwrap().clone()
     }
 
     async fn carry_out(&self, run: Run, stop: Stop) {
@@ -59,6 +64,7 @@ struct House {
     scheduler: Scheduler<Held>,
     arrivals: mpsc::UnboundedReceiver<(Run, Stop, oneshot::Sender<Outcome>)>,
     broken: Arc<Mutex<Vec<RunId>>>,
+    full: Arc<Mutex<Option<String>>>,
 }
 
 impl House {
@@ -67,10 +73,17 @@ impl House {
         let clock = Clock::held(Time(1_767_323_045_000));
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let broken = Arc::default();
+        let full = Arc::default();
         let ledger = Ledger::new(store.clone(), crate::bell::Bell::of(dir.path().join("nobody")));
-        let work = Held { store: store.clone(), clock: clock.clone(), arrived, broken: Arc::clone(&broken) };
+        let work = Held {
+            store: store.clone(),
+            clock: clock.clone(),
+            arrived,
+            broken: Arc::clone(&broken),
+            full: Arc::clone(&full),
+        };
         let scheduler = Scheduler::new(ledger, clock.clone(), work, parallel, Duration::from_secs(60));
-        House { _dir: dir, store, clock, scheduler, arrivals, broken }
+        House { _dir: dir, store, clock, scheduler, arrivals, broken, full }
     }
 
     async fn asked_for(&self, recipe: &str) -> RunId {
@@ -110,6 +123,25 @@ impl House {
     async fn waits_for(&self, id: RunId) -> Option<String> {
         self.run(id).await.waits_for
     }
+}
+
+#[tokio::test]
+async fn what_holds_everything_up_is_told_to_all_who_wait_and_ends_by_itself() {
+    let mut house = House::with_room_for(1);
+    let (keycloak, html) = (house.asked_for("keycloak").await, house.asked_for("custom-html").await);
+    *house.full.lock().unwrap() = Some("the disk is full".into());
+    house.look().await;
+    assert!(house.arrivals.try_recv().is_err(), "it started all the same");
+    for run in [keycloak, html] {
+        assert_eq!(house.waits_for(run).await.as_deref(), Some("Not yet: the disk is full"));
+    }
+
+    *house.full.lock().unwrap() = None;
+    house.look().await;
+    let (running, _, let_go) = house.arrival().await;
+    assert_eq!(running.id, keycloak);
+    assert_eq!(house.waits_for(html).await.as_deref(), Some("Waiting for keycloak #1 to finish"));
+    let_go.send(Outcome::Passed).unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,13 @@
     stateDir = "/srv/cc-ci";
     openFirewall = false;
     browser.enable = false;
+    backup = {
+      enable = true;
+      directory = "/srv/copies";
+      keep = 7;
+      startAt = "hourly";
+    };
+    monitoring.enable = true;
     registryCache = {
       enable = true;
       port = 5001;
