@@ -22,13 +22,15 @@ let
     inherit lib;
     inherit (example) options;
   };
+  # Built means accepted by `cc-ci check-config`.
+  settings = lib.mapAttrs' (
+    process: file: lib.nameValuePair "settings-${process}" file
+  ) example.config.services.cc-ci.configFiles;
 in
-{
+settings
+// {
   package = pkgs.cc-ci;
   inherit (pkgs) abra;
-
-  # Built means accepted by `cc-ci check-config`.
-  settings = example.config.services.cc-ci.configFiles.server;
 
   # Types are described in nixpkgs' words here, so the names are compared.
   options = pkgs.runCommand "cc-ci-options" { } ''

@@ -9,7 +9,7 @@ fn fill(house: &House, but: u64) {
     let mut file = std::fs::File::create(house.state("ballast")).unwrap();
     let block = vec![b'x'; 1 << 20];
     let free = || {
-        let disk = rustix::fs::statvfs(&house.state("")).unwrap();
+        let disk = rustix::fs::statvfs(house.state("")).unwrap();
         disk.f_bavail * disk.f_frsize
     };
     while free() > but << 20 {
