@@ -16,7 +16,7 @@ async fn a_house_where_all_is_well_is_ready() {
         ("secrets", "closed to others"),
         ("database", "whole"),
         ("server", "process "),
-        ("runner", "ready"),
+        ("runner", "version"),
         ("forge", "bot @cc-ci-bot"),
         ("members", "is a member of"),
         ("docker", "live-restore off"),
