@@ -173,15 +173,14 @@ PYTHON
 
 # units_hang PROCESS: stands still, and is noticed; with a shorter patience than the unit's own, which is a minute.
 units_hang() {
-  local unit=cc-ci-$1 pid
-  inside bash -c "mkdir -p /run/systemd/system/$unit.service.d && printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/$unit.service.d/soon.conf"
+  local unit=cc-ci-$1
+  inside bash -c "mkdir -p /run/systemd/system/$unit.service.d && printf '[Service]\\nWatchdogSec=5\\n' >/run/systemd/system/$unit.service.d/soon.conf"
   inside systemctl daemon-reload
   inside systemctl restart "$unit"
-  pid=$(process "$1")
-  inside kill -STOP "$pid"
-  inside timeout 30 bash -c "until [[ \$(systemctl show -P MainPID $unit) != @(0|$pid) && \$(systemctl is-active $unit) == active ]]; do sleep 0.1; done" ||
+  inside kill -STOP "$(process "$1")"
+  inside timeout 60 bash -c "until journalctl -u $unit -o cat | grep -q 'Watchdog timeout'; do sleep 0.2; done" ||
     die "$unit hangs, and nobody minds"
-  inside journalctl -u "$unit" -o cat | grep -q 'Watchdog timeout' || die "$unit was started anew by something else"
+  inside timeout 60 bash -c "until ((\$(systemctl show -P NRestarts $unit) > 0)); do sleep 0.2; done" || die "$unit is not started anew"
   inside rm "/run/systemd/system/$unit.service.d/soon.conf"
   inside systemctl daemon-reload
   inside systemctl restart "$unit"
