@@ -12,6 +12,7 @@ mod comments;
 mod doctor;
 mod evil;
 mod failing_apps;
+mod fixtures;
 mod forge_down;
 mod full_disk;
 mod janitor;

@@ -36,6 +36,8 @@ pub(crate) enum Setup {
     BaseUnderTheHeadsStamp,
     /// Its state on a disk of a few megabytes, most of which have to be free.
     SmallDisk,
+    /// So many runs at a time.
+    Parallel(usize),
     /// With pictures of the apps' front pages, for which others have no time.
     Pictures,
 }
@@ -165,13 +167,14 @@ impl House {
              recipes_dir: {recipes}\n\
              forge:\n  url: {forge}\n  organisation: {ORGANISATION}\n  token_file: {token}\n  {looks}\n\
              web: {{listen: '127.0.0.1:{web}'}}\n\
-             runner:\n  abra: {abra}\n  retry_after: 1s\n  picture: {picture}\n\
+             runner:\n  abra: {abra}\n  retry_after: 1s\n  parallel: {parallel}\n  picture: {picture}\n\
              proxy:\n  address: 127.0.0.1:{HTTPS_PORT}\n  http_port: {HTTP_PORT}\n  ca_file: {authority}\n{retention}",
             domain = self.number.domain(),
             state = self.path("state").display(),
             recipes = self.path("recipes").display(),
             forge = self.forge.url,
             abra = abra.display(),
+            parallel = if let Setup::Parallel(count) = self.setup { count } else { 1 },
             picture = matches!(self.setup, Setup::Pictures),
             token = self.path("token").display(),
             web = self.web_port,
@@ -204,7 +207,7 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual | Setup::Webhook | Setup::Pictures | Setup::SmallDisk => {
+            Setup::Usual | Setup::Webhook | Setup::Parallel(_) | Setup::Pictures | Setup::SmallDisk => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
             Setup::RecordingAbra | Setup::Canaries => format!(
@@ -244,7 +247,7 @@ impl House {
         self.path("state").join(name)
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -486,6 +489,20 @@ impl House {
             if is_so { Ok(()) } else { Err(format!("{run:#}\n{}", self.said())) }
         })
         .await;
+    }
+
+    /// Waits until the newest run of a repository is over, and gives it as data.
+    pub(crate) async fn result_of(&self, repository: &str) -> Value {
+        let id = eventually(&format!("the run of {repository} to be over"), || async {
+            let runs = self.runs().await;
+            let own = format!("{ORGANISATION}/{repository}");
+            let Some(run) = runs.iter().find(|run| run["repository"] == own.as_str()) else {
+                return Err("it is not there".into());
+            };
+            if run["outcome"].is_null() { Err(format!("{run:#}\n{}", self.said())) } else { Ok(run["id"].clone()) }
+        })
+        .await;
+        serde_json::from_str(&self.page(&format!("/runs/{id}/result.json")).await.0).unwrap()
     }
 
     /// Waits until something of a run stands on the Swarm.

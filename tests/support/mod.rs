@@ -14,6 +14,7 @@ mod rig;
 
 pub(crate) use fixture::Fixture;
 pub(crate) use house::{House, Setup};
+pub(crate) use rig::CC_CI;
 
 pub(crate) const ORGANISATION: &str = "recipes";
 pub(crate) const MEMBER: &str = "alice";

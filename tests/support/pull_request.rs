@@ -77,6 +77,11 @@ impl<'a> PullRequest<'a> {
         format!("repos/{ORGANISATION}/{}", self.repository)
     }
 
+    /// Its head, checked out.
+    pub(crate) fn checkout(&self) -> std::path::PathBuf {
+        self.house.path(&format!("clone-{}", self.repository))
+    }
+
     pub(crate) fn short_head(&self) -> String {
         self.head.lock().unwrap()[..8].to_owned()
     }
