@@ -22,7 +22,7 @@ use crate::plan::Base;
 use crate::recipe::{self, Recipe, Said, compose_files};
 use crate::script::Moment;
 use crate::store::stages::Check;
-use crate::swarm::views::UpdateState;
+use crate::swarm::views::{Mode, UpdateState};
 
 const UPGRADE: StageName = StageName::Upgrade;
 
@@ -193,6 +193,10 @@ async fn updates_completed(job: &Job, new: &Deployed) -> Result<(), Trouble> {
                 updated.insert(name.to_owned());
             }
             Some(update) => wrong.push(format!("the update of {name} is {:?}: {}", update.state, update.message)),
+            // Without a task there is nothing to update, and Swarm says nothing of it.
+            None if matches!(service.mode, Mode::Replicated(0)) => {
+                updated.insert(format!("{name} is switched off"));
+            }
             None => wrong.push(format!("{name} was to change, and Swarm knows of no update")),
         }
     }
