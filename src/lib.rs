@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod compose;
 pub mod config;
+mod crash;
 pub mod dev;
 pub mod doctor;
 pub mod engine;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answers::{self, Class};
 use crate::compose::policy::Passed;
+use crate::crash::crash_point;
 use crate::model::{AppDomain, RecipeName};
 use crate::sandbox::{self, Command, Ended, SpawnError, Stream};
 use crate::secrets::Secret;
@@ -382,6 +383,7 @@ impl Session<'_> {
         let exit = sandbox::run(&command, &self.cancel, &mut sink).await;
         listener.ended();
         let exit = exit.map_err(|source| Failed::Spawn { what: what.to_owned(), source })?;
+        crash_point!("abra: {what}");
         match exit.ended {
             Ended::ByItself => Ok((exit.code, stdout.text(), stderr.text())),
             Ended::Cancelled => Err(Failed::Cancelled { what: what.to_owned() }),

@@ -41,6 +41,9 @@ pub(crate) enum Dev {
         /// Of each run; as many as such a recipe would have where it is not said.
         #[arg(long)]
         checks: Option<usize>,
+        /// So many more that wait.
+        #[arg(long, default_value_t = 0)]
+        queued: usize,
     },
     /// How many bytes a second a log takes in, with redaction.
     MeasureLog {
@@ -71,12 +74,13 @@ pub(super) fn dev(command: Dev) -> Done {
             certificate::throw_away(&domains, &dir).map_err(Failure::infra)?;
             Ok(ExitCode::SUCCESS)
         }
-        Dev::Seed { dir, runs, checks } => on_runtime(1, async move {
+        Dev::Seed { dir, runs, checks, queued } => on_runtime(1, async move {
             std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
             let store = Store::open(&config::database_in(&dir))?;
             let logs = Some((config::logs_in(&dir), 200));
             let seed = Seed { runs, checks, until: Clock::system().now(), open: true, logs };
             dev::seed::seed(&store, &seed).await.map_err(Failure::infra)?;
+            dev::seed::queue_more(&store, queued, seed.until).await.map_err(Failure::infra)?;
             Ok(ExitCode::SUCCESS)
         }),
         Dev::MeasureLog { megabytes } => {

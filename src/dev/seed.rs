@@ -81,6 +81,21 @@ pub async fn seed(store: &Store, what: &Seed) -> Result<RunId, SeedError> {
     Ok(RunId(store.read(crate::store::pages::newest).await?))
 }
 
+/// Runs that wait, of twenty recipes by turns.
+pub async fn queue_more(store: &Store, count: usize, now: Time) -> Result<(), StoreError> {
+    let numbers: Vec<i64> = (1..).take(count).collect();
+    for numbers in numbers.chunks(AT_ONCE) {
+        let numbers = numbers.to_vec();
+        let queued = store.write("took no queue", move |tx| {
+            numbers
+                .iter()
+                .try_for_each(|pr| runs::queue(tx, &plain_run(&format!("recipe-{}", pr % 20), *pr), now).map(drop))
+        });
+        queued.await?;
+    }
+    Ok(())
+}
+
 /// A run that somebody asked for in a comment, and nothing else about it.
 pub fn plain_run(recipe: &str, pr: i64) -> NewRun {
     NewRun {

@@ -18,6 +18,7 @@ use crate::abra::driver::{Abra, Home, Listener};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::crash::crash_point;
 use crate::evidence::Evidence;
 use crate::logs::{self, Log};
 use crate::model::{Asked, CheckState, Origin, Outcome, RunId, StageName, StageState};
@@ -147,8 +148,9 @@ impl Engine {
         if let Some(fault) = job.log.fault() {
             tracing::error!(run = %id, fault, "something of the run's log is missing");
         }
-        if let Err(error) = job.log.close().await {
-            tracing::warn!(run = %id, error = %error, "the run's log could not be packed");
+        match job.log.close().await {
+            Ok(()) => crash_point!("files: log packed"),
+            Err(error) => tracing::warn!(run = %id, error = %error, "the run's log could not be packed"),
         }
         Ok(())
     }
@@ -183,10 +185,15 @@ impl Engine {
         let cannot = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}; is the disk full?");
         made.map_err(|error| cannot("a fault of cc-ci", &error))?
             .map_err(|error| cannot(&format!("{} cannot be made", dir.display()), &error))?;
+        crash_point!("files: run directory made");
         let redactor = self.redactor.scope();
-        let path = logs::path(&self.config.logs_dir(), run.id);
+        let (logs, id) = (self.config.logs_dir(), run.id);
+        let path = logs::path(&logs, id);
+        // As above.
+        let _ = tokio::task::spawn_blocking(move || logs::remove(&logs, id)).await;
         let log = Log::create(&path, redactor.clone(), self.clock.clone(), self.config.logs.run_bytes)
             .map_err(|error| cannot("the run's log cannot be written", &error))?;
+        crash_point!("files: log made");
         let evidence = Evidence::new(
             &self.config.evidence_dir(),
             run.id,
@@ -430,7 +437,7 @@ impl Engine {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::warn!(run = %id, dir = %dir.display(), error = %error, "a run's directory stays");
                 }
-                _ => {}
+                _ => crash_point!("files: run directory removed"),
             }
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::execute::{Engine, Journal};
 use super::run;
 use crate::clock::Clock;
+use crate::crash::crash_point;
 use crate::logs;
 use crate::model::RunId;
 use crate::stages::teardown::{End, tear_down};
@@ -116,7 +117,10 @@ fn close_logs(dir: &Path) {
             continue;
         };
         match logs::close_abandoned(dir, run) {
-            Ok(()) => tracing::info!(run = %run, "the log of a process that is gone was closed"),
+            Ok(()) => {
+                tracing::info!(run = %run, "the log of a process that is gone was closed");
+                crash_point!("files: abandoned log packed");
+            }
             Err(error) => tracing::warn!(run = %run, error = %error, "the log of a process that is gone stays open"),
         }
     }

@@ -9,6 +9,7 @@ pub mod result;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
+use crate::crash::crash_point;
 use crate::engine::causes;
 use crate::engine::ledger::Ledger;
 use crate::logs::Log;
@@ -87,6 +88,7 @@ impl Evidence {
         }
         let piece = Piece { stage, name: name.to_owned(), kind, bytes: bytes.len() as u64, cut };
         write(self.dir.clone(), name, bytes).await?;
+        crash_point!("files: evidence written");
         let now = self.clock.now();
         self.ledger.write("could not note evidence", move |tx| evidence::put(tx, run, &piece, now)).await?;
         Ok(())

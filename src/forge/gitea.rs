@@ -19,6 +19,7 @@ pub use self::transport::Patience;
 use self::transport::{Answer, Transport};
 use super::{Comment, Forge, ForgeError, PullRequest, Push, Repository, Status};
 use crate::clock::{Clock, Time};
+use crate::crash::crash_point;
 use crate::model::{CommentId, Head, Login, Pr, Repo};
 use crate::secrets::Secret;
 
@@ -221,6 +222,7 @@ impl Forge for Gitea {
     async fn react(&self, repo: &Repo, comment: CommentId) -> Result<(), ForgeError> {
         let rest = format!("/issues/comments/{comment}/reactions");
         self.ask(Method::POST, repo, &rest, &[], Some(&json!({"content": "eyes"}))).await?.ok()?;
+        crash_point!("forge: reacted");
         Ok(())
     }
 
@@ -241,6 +243,7 @@ impl Forge for Gitea {
             }
         }
         answer.ok()?;
+        crash_point!("forge: status set");
         Ok(())
     }
 
@@ -248,6 +251,7 @@ impl Forge for Gitea {
         let rest = format!("/issues/{pr}/comments");
         let answer = self.ask(Method::POST, repo, &rest, &[], Some(&json!({"body": body}))).await?;
         let posted: wire::Posted = answer.ok()?.json()?;
+        crash_point!("forge: comment posted");
         Ok(CommentId(posted.id))
     }
 
@@ -264,6 +268,7 @@ impl Forge for Gitea {
     async fn edit_comment(&self, repo: &Repo, id: CommentId, body: &str) -> Result<(), ForgeError> {
         let rest = format!("/issues/comments/{id}");
         self.ask(Method::PATCH, repo, &rest, &[], Some(&json!({"body": body}))).await?.ok()?;
+        crash_point!("forge: comment edited");
         Ok(())
     }
 
@@ -273,6 +278,7 @@ impl Forge for Gitea {
             return Ok(());
         }
         answer.ok()?;
+        crash_point!("forge: comment deleted");
         Ok(())
     }
 }

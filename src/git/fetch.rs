@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{GitError, MOST_SAID, Sink, ask_ok, commit_named, disk, git, git_in, head, last_lines};
+use crate::crash::crash_point;
 use crate::model::Head;
 use crate::sandbox::{self, Command, Ended, Exit, Stream};
 use crate::secrets::Secret;
@@ -84,9 +85,12 @@ pub async fn fetch(
         MOST_SAID,
     )
     .await?;
+    crash_point!("git: repository made");
     work.bring().await?;
+    crash_point!("git: fetched");
     let (files, bytes) = work.look_over().await?;
     work.check_out().await?;
+    crash_point!("git: head checked out");
     let base = match &source.base_branch {
         Some(branch) => commit_named(dir, &format!("refs/remotes/origin/{branch}")).await?,
         None => None,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{GitError, MOST_SAID, ask, ask_ok, git_in, head_from, last_lines};
 use crate::clock::Time;
+use crate::crash::crash_point;
 use crate::model::Head;
 
 /// The most that a list of names may take, in bytes.
@@ -124,6 +125,7 @@ pub async fn checkout(dir: &Path, commit: &Head) -> Result<(), GitError> {
     let command = git_in(dir).args(["checkout", "--quiet", "--force", "--detach", commit.as_str(), "--"]);
     ask_ok(WHAT, command, MOST_SAID).await?;
     ask_ok(WHAT, git_in(dir).args(["clean", "--quiet", "-ffdx"]), MOST_SAID).await?;
+    crash_point!("git: commit checked out");
     Ok(())
 }
 

@@ -331,7 +331,8 @@ impl<F: Forge> Lane<'_, F> {
         let body = format!("{}\n\n{marker}", report.mask(&comment::render(&card, &report.address)));
         let hash = hex::encode(Sha256::digest(body.as_bytes()));
         let mut voice = self.voice(&card).await?;
-        if self.due.tried {
+        // A database that was restored from a backup does not know what was said since.
+        if self.due.tried || voice.comment.is_none() {
             self.find_again(&card, &marker, &mut voice).await?;
         }
         if voice.comment.is_none() || voice.body_hash.as_deref() != Some(hash.as_str()) {

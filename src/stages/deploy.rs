@@ -17,6 +17,7 @@ use super::{Job, Learned, Made, Trouble, gather, head, off_the_runtime, overlay,
 use crate::abra::driver::Session;
 use crate::compose::policy::Passed;
 use crate::compose::{Compose, env_file};
+use crate::crash::crash_point;
 use crate::engine::run::{self, checked};
 use crate::model::{AppDomain, Head, StageName};
 use crate::recipe::policy::as_deployed;
@@ -65,6 +66,7 @@ pub async fn fresh(
     let session = job.abra.session(&job.home, job.config.runner.limits.command, cancel);
     session.app_new(&tree.recipe.name, &made.domain, &mut job.listener(stage)).await?;
     let ready = patch(job, tree.recipe.clone(), &made.domain).await?;
+    crash_point!("files: .env and overlay written");
     deploy(job, cancel, stage, &session, (made, tree.clone(), ready)).await
 }
 

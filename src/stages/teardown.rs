@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::abra::driver::{Abra, Failed, Home, Listener};
 use crate::config::Limits;
+use crate::crash::crash_point;
 use crate::engine::causes;
 use crate::model::{AppDomain, StackName};
 use crate::swarm::Swarm;
@@ -50,7 +51,10 @@ pub async fn tear_down(
     let swept = Box::pin(sweep::teardown(&means.swarm, stack, patience, &mut said)).await;
     match swept {
         Ok(nothing) => match remove_env(&env_file).await {
-            Ok(()) => End::Gone(nothing),
+            Ok(()) => {
+                crash_point!("files: .env removed");
+                End::Gone(nothing)
+            }
             Err(error) => End::Left(vec![format!("file {}: {error}", env_file.display())]),
         },
         Err(NotGone::Leftovers(left)) => End::Left(left.iter().map(ToString::to_string).collect()),

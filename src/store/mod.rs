@@ -34,6 +34,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::crash::crash_point;
+
 /// In order, never changed once released; the position is the schema's version.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_start.sql"),
@@ -239,7 +241,13 @@ fn transact<T>(
         other => other,
     })?;
     transaction.commit().map_err(sql)?;
+    crash_point!("db: {}", step(what));
     Ok(value)
+}
+
+/// `begin a stage`, of what stands behind "the database could not …".
+fn step(what: &str) -> &str {
+    what.strip_prefix("could not ").or_else(|| what.strip_prefix("did not take ")).unwrap_or(what)
 }
 
 fn snapshot<T>(
@@ -284,6 +292,7 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
         transaction.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(i64::MAX))?;
     }
     transaction.commit()?;
+    crash_point!("db: migrated");
     Ok(())
 }
 

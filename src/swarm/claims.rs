@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{NAMESPACE, Swarm, SwarmFault};
 use super::leftovers::{Everything, Leftover};
+use crate::crash::crash_point;
 use crate::model::{RunId, StackName};
 
 /// Which run something was made for.
@@ -57,7 +58,7 @@ impl Swarm {
         let words: Value = json!({"made by": "cc-ci", "run": run, "appliance": instance});
         match self.create_config(&claim_of(stack), marks(run, instance), words.to_string().as_bytes()).await {
             Err(fault) if fault.is_conflict() => Ok(()),
-            made => made,
+            made => made.map(|()| crash_point!("docker: claim made")),
         }
     }
 

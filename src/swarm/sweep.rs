@@ -13,6 +13,7 @@ use super::client::{Swarm, SwarmFault};
 use super::events::StackEvent;
 use super::leftovers::{Everything, Kind, Leftover};
 use super::views::Container;
+use crate::crash::crash_point;
 use crate::model::StackName;
 
 /// Nothing of this stack is left: seen with one's own eyes, object by object. Only [`verify`] can say so.
@@ -234,6 +235,7 @@ impl Broom<'_> {
             let key = (left.kind, left.name.clone());
             match result {
                 Ok(()) => {
+                    crash_point!("docker: {} removed", left.kind);
                     removed = true;
                     self.whys.remove(&key);
                 }

@@ -2,48 +2,6 @@
 
 use crate::support::*;
 
-const INSTANCE: &str = "cc-ci.instance";
-
-/// Things that look like ours, each by something, and are not. Gone with this.
-struct Witnesses(Vec<(&'static str, String)>);
-
-impl Witnesses {
-    fn stand(house: &House) -> Witnesses {
-        let foreign = format!("witness-{}", std::process::id());
-        let another = format!("{INSTANCE}=another");
-        let mut stand = Vec::new();
-        for kind in ["volume", "secret", "config", "network"] {
-            // One by its own name, and one of another appliance under the same domain.
-            stand.push((kind, format!("{foreign}_{kind}")));
-            docker::make(kind, &stand.last().unwrap().1, &[]);
-            stand.push((kind, house.stack("cust-aaaaaa") + "_" + kind));
-            docker::make(kind, &stand.last().unwrap().1, &[&another]);
-        }
-        // Somebody's own app that is called as ours are.
-        let own = house.stack("mine-bbbbbb") + "_app";
-        let label = format!("com.docker.stack.namespace={}", house.stack("mine-bbbbbb"));
-        let made = docker::docker(&["service", "create", "-d", "--name", &own, "--label", &label, "cc-ci-test/app:1"]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        stand.push(("service", own));
-        Witnesses(stand)
-    }
-
-    fn still_stand(&self) {
-        for (kind, name) in &self.0 {
-            let found = docker::docker(&[kind, "inspect", name]);
-            assert!(found.status.success(), "{kind} {name} is gone");
-        }
-    }
-}
-
-impl Drop for Witnesses {
-    fn drop(&mut self) {
-        for (kind, name) in &self.0 {
-            docker::docker(&[kind, "rm", name]);
-        }
-    }
-}
-
 #[tokio::test]
 async fn what_a_database_knows_nothing_of_goes_and_witnesses_stay() {
     let Some(house) = House::open_asleep("orphans").await else { return };

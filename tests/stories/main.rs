@@ -17,6 +17,7 @@ mod forge_down;
 mod full_disk;
 mod janitor;
 mod other_doors;
+mod parallel;
 mod passes;
 mod proof;
 mod pushed_after;

@@ -25,7 +25,7 @@ const BOT_TOKEN: &str = "b07b07b07b07b07b07b07b07b07b07b07b07b07b";
 const HOOK_SECRET: &str = "what the forge and cc-ci know";
 
 /// What is not as usual in a house.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Setup {
     #[default]
     Usual,
@@ -40,6 +40,8 @@ pub(crate) enum Setup {
     Parallel(usize),
     /// With pictures of the apps' front pages, for which others have no time.
     Pictures,
+    /// `serve` and `runner` as processes of their own.
+    Apart,
 }
 
 impl Setup {
@@ -63,6 +65,16 @@ impl Setup {
         Setup::Canaries
     }
 
+    /// `serve` and `runner` are processes of their own, and nobody is told that he asks too often.
+    pub(crate) fn apart() -> Setup {
+        Setup::Apart
+    }
+
+    /// Two runs at a time.
+    pub(crate) fn parallel() -> Setup {
+        Setup::Parallel(2)
+    }
+
     /// The forge tells; looking by itself is far away.
     pub(crate) fn webhook() -> Setup {
         Setup::Webhook
@@ -78,7 +90,7 @@ pub(crate) struct House {
     pub(super) forge: Forge,
     web: String,
     web_port: u16,
-    process: Mutex<Option<Child>>,
+    processes: Mutex<Vec<(&'static str, Child)>>,
 }
 
 /// The embedded forge, in this process so that cc-ci's own may die.
@@ -109,7 +121,8 @@ impl House {
         Some(house)
     }
 
-    async fn build(name: &str, setup: Setup) -> Option<House> {
+    /// The forge is there, and nothing else yet.
+    pub(crate) async fn build(name: &str, setup: Setup) -> Option<House> {
         if let Some(reason) = docker::missing() {
             println!("SKIPPED {name}: {reason}");
             return None;
@@ -131,7 +144,7 @@ impl House {
             forge,
             web: format!("http://127.0.0.1:{web_port}"),
             web_port,
-            process: Mutex::new(None),
+            processes: Mutex::default(),
             dir,
         };
         if matches!(setup, Setup::SmallDisk) && !house.mount(48) {
@@ -159,6 +172,7 @@ impl House {
                 "poll: {{interval: 1s, sweep: 4s}}\n  webhook: {{secret_file: {}}}",
                 self.path("hook-secret").display()
             ),
+            Setup::Apart => "poll: {interval: 1s, sweep: 4s}\n  quota: {member: 1000, pull_request: 1000}".to_owned(),
             _ => "poll: {interval: 1s, sweep: 4s}".to_owned(),
         };
         let config = format!(
@@ -207,7 +221,12 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual | Setup::Webhook | Setup::Parallel(_) | Setup::Pictures | Setup::SmallDisk => {
+            Setup::Usual
+            | Setup::Webhook
+            | Setup::Parallel(_)
+            | Setup::Pictures
+            | Setup::SmallDisk
+            | Setup::Apart => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
             Setup::RecordingAbra | Setup::Canaries => format!(
@@ -253,19 +272,35 @@ impl House {
 
     /// cc-ci begins its day, and is ready when this is over.
     pub(crate) async fn wake(&self) {
+        for part in self.parts() {
+            self.spawn(part, None);
+        }
+        self.is_ready().await;
+    }
+
+    fn parts(&self) -> &'static [&'static str] {
+        if self.setup == Setup::Apart { &["serve", "runner"] } else { &["up"] }
+    }
+
+    fn spawn(&self, part: &'static str, dies_at: Option<&str>) {
         let log = File::options().create(true).append(true).open(self.path("cc-ci.txt")).unwrap();
         let child = Command::new(CC_CI)
-            .args(["up", "--config", text(&self.path("config.yaml"))])
+            .args([part, "--config", text(&self.path("config.yaml"))])
             .env("RUST_LOG", "cc_ci=debug")
+            .env("CC_CI_CRASH_TRACE", self.path("trace.txt"))
+            .envs(dies_at.map(|point| ("CC_CI_CRASH_AT", point)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        *self.process.lock().unwrap() = Some(child);
+        self.processes.lock().unwrap().push((part, child));
+    }
+
+    async fn is_ready(&self) {
         eventually("cc-ci to be ready", || async {
-            if let Some(child) = self.process.lock().unwrap().as_mut() {
-                assert!(child.try_wait().unwrap().is_none(), "cc-ci ended at once:\n{}", self.said());
+            for (part, child) in self.processes.lock().unwrap().iter_mut() {
+                assert!(child.try_wait().unwrap().is_none(), "cc-ci {part} ended at once:\n{}", self.said());
             }
             let answer = self.forge.client.get(format!("{}/ready", self.web)).send().await;
             match answer {
@@ -286,10 +321,73 @@ impl House {
         self.wake().await;
     }
 
+    /// Starts, and will kill itself at this point.
+    pub(crate) fn starts_to_die_at(&self, point: &str) {
+        self.spawn("up", Some(point));
+    }
+
+    /// Waits until it has killed itself: with 9, and there.
+    pub(crate) async fn has_died_at(&self, point: &str) {
+        use std::os::unix::process::ExitStatusExt;
+        let status = eventually(&format!("cc-ci to die at `{point}`"), || async {
+            let mut processes = self.processes.lock().unwrap();
+            let ended = processes.iter_mut().find_map(|(_, child)| child.try_wait().unwrap());
+            ended.ok_or_else(|| self.said())
+        })
+        .await;
+        self.processes.lock().unwrap().clear();
+        assert_eq!(status.signal(), Some(9), "{status}\n{}", self.said());
+        assert_eq!(self.trace().last().map(String::as_str), Some(point));
+    }
+
+    /// The points that were passed, over all its lives.
+    pub(crate) fn trace(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("trace.txt")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// One of two processes is killed, and started again.
+    pub(crate) fn dies_and_starts(&self, part: &'static str) {
+        let mut processes = self.processes.lock().unwrap();
+        let at = processes.iter().position(|(name, _)| *name == part).expect("it runs");
+        let (_, mut child) = processes.remove(at);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(processes);
+        self.spawn(part, None);
+    }
+
     fn kill(&self) {
-        if let Some(mut child) = self.process.lock().unwrap().take() {
+        for (_, mut child) in self.processes.lock().unwrap().drain(..) {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    /// What one number the database gives for this question.
+    pub(crate) fn asks_the_database(&self, sql: &str) -> i64 {
+        let db = rusqlite::Connection::open(self.path("state/cc-ci.db")).unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        db.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Nothing is open, and the database is whole.
+    pub(crate) async fn is_consistent(&self) {
+        for open in [
+            "select count(*) from runs where finished_at is null",
+            "select count(*) from stages where state in ('waiting', 'running')",
+            "select count(*) from apps where gone_at is null",
+            "select count(*) from comments where decision is null",
+            "select count(*) from outbox where done_at is null and gave_up_at is null",
+            "select count(*) from voices where replaced is not null or status like 'pending%'",
+            "select count(*) from pragma_foreign_key_check",
+            "select count(*) from pragma_integrity_check where integrity_check <> 'ok'",
+        ] {
+            eventually(open, || async {
+                let rows = self.asks_the_database(open);
+                if rows == 0 { Ok(()) } else { Err(format!("{rows} rows")) }
+            })
+            .await;
         }
     }
 
@@ -466,7 +564,7 @@ impl House {
         format!("{start}{}", self.number.mark())
     }
 
-    async fn command(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let config = self.path("config.yaml");
         let arguments: Vec<String> =
             arguments.iter().map(ToString::to_string).chain(["--config".into(), text(&config).into()]).collect();

@@ -11,10 +11,12 @@ mod house;
 mod patience;
 mod pull_request;
 mod rig;
+mod witness;
 
 pub(crate) use fixture::Fixture;
 pub(crate) use house::{House, Setup};
 pub(crate) use rig::CC_CI;
+pub(crate) use witness::Witnesses;
 
 pub(crate) const ORGANISATION: &str = "recipes";
 pub(crate) const MEMBER: &str = "alice";

@@ -10,6 +10,8 @@ use super::house::{BOT, House};
 use super::patience::{eventually, patience};
 use super::{MEMBER, ORGANISATION, Text};
 
+static PUSHES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
+
 pub(crate) struct PullRequest<'a> {
     house: &'a House,
     repository: String,
@@ -162,6 +164,23 @@ impl<'a> PullRequest<'a> {
     pub(crate) async fn has_eyes_on(&self, comment: i64) {
         let path =
             format!("wait?for=reaction&comment={comment}&content=eyes&by={BOT}&timeout_ms={}", patience().as_millis());
+        self.house.forge.ask("GET", &path, &json!({})).await;
+    }
+
+    /// Another commit, with nothing in it that counts, and its number.
+    pub(crate) async fn pushes_again(&self) -> String {
+        let count = PUSHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.pushes("CHANGES", &format!("change {count}\n")).await;
+        self.head.lock().unwrap().clone()
+    }
+
+    /// Waits until this commit of it has a status.
+    pub(crate) async fn status_of(&self, head: &str, state: &str) {
+        let path = format!(
+            "wait?for=status&repo={ORGANISATION}/{}&sha={head}&state={state}&timeout_ms={}",
+            self.repository,
+            patience().as_millis()
+        );
         self.house.forge.ask("GET", &path, &json!({})).await;
     }
 
