@@ -31,6 +31,8 @@ pub struct Config {
     #[serde(default)]
     pub policy: Policy,
     #[serde(default)]
+    pub backup: Backup,
+    #[serde(default)]
     pub report: Report,
     #[serde(default)]
     pub logs: Logs,
@@ -304,6 +306,22 @@ impl Default for Proxy {
             network: "proxy".into(),
             domain: None,
         }
+    }
+}
+
+/// The backup service that `cc-ci reconcile backupbot` puts up where there is no other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// With restic in it; the rest is this program.
+    pub image: String,
+    /// What abra calls the service's own app; its stack is named after it.
+    pub domain: Option<String>,
+}
+
+impl Default for Backup {
+    fn default() -> Backup {
+        Backup { image: "cc-ci-test/backup:1".into(), domain: None }
     }
 }
 

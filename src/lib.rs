@@ -3,6 +3,7 @@
 pub mod abra;
 pub mod alarms;
 pub mod api;
+pub mod backup;
 pub mod bell;
 pub mod cli;
 pub mod clock;

@@ -8,6 +8,7 @@ fn main() -> ExitCode {
         // These are spawned often and want nothing of what the others set up.
         Some(word) if word == "warden" => cc_ci::sandbox::warden_main(arguments.collect()),
         Some(word) if word == "abra" => cc_ci::abra::embedded::main(arguments.collect()),
+        Some(word) if word == cc_ci::backup::bot::WORD => cc_ci::backup::bot::main(arguments.collect()),
         Some(word) if word == cc_ci::script::child::WORD => cc_ci::script::child::main(arguments.collect()),
         Some(word) if word == cc_ci::probe::browser::WORD => cc_ci::probe::browser::main(arguments.collect()),
         _ => cc_ci::cli::main(),

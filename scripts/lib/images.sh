@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The images that demo and tests deploy: from a registry if one answers, else made here from Debian packages
 # (nginx, redis, postgres, mariadb: Debian's versions under the tags that recipes ask for), a Python wheel that
-# holds the real Traefik, and C source (the test app).
+# holds the real Traefik, and C source (the test app). The backup service's image has restic and a place for cc-ci's own program.
 #
 #   images.sh [NAME…]       or source it and call images_up [NAME…]
 #
@@ -10,7 +10,8 @@
 # shellcheck source-path=SCRIPTDIR source=docker.sh
 source "${BASH_SOURCE[0]%"${BASH_SOURCE[0]##*/}"}docker.sh"
 
-images_all=(traefik:v3.6.5 nginx:1.29.0 redis:8.0-alpine postgres:17-alpine mariadb:11.8 cc-ci-test/app:1 cc-ci-test/app:2)
+images_all=(traefik:v3.6.5 nginx:1.29.0 redis:8.0-alpine postgres:17-alpine mariadb:11.8 cc-ci-test/app:1 cc-ci-test/app:2
+  cc-ci-test/backup:1)
 images_label=cc-ci.rig.build
 images_app=$rig_lib/../../tests/rig/app/app.c
 
@@ -44,6 +45,11 @@ recipe() {
     cc-ci-test/app:*)
       alone=(busybox-static)
       changes=("ENV APP_VERSION=${1#*:}" 'EXPOSE 8080' 'VOLUME /data' 'ENTRYPOINT ["/app"]')
+      ;;
+    cc-ci-test/backup:*)
+      packages=(busybox-static ca-certificates restic)
+      changes=('VOLUME /backups' 'ENV RESTIC_REPOSITORY=/backups/restic' 'ENV RESTIC_PASSWORD_FILE=/run/secrets/restic_password'
+        'ENTRYPOINT ["/usr/bin/backup", "serve"]')
       ;;
     *) die "no image is called $1; there are: ${images_all[*]}" ;;
   esac
@@ -336,6 +342,12 @@ fill_app() {
   users "$1"
   mkdir -p "$1/data"
   cc -O2 -static -s -o "$1/app" "$images_app"
+}
+
+fill_backup() {
+  applets "$1"
+  users "$1"
+  certificates "$1"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

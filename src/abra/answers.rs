@@ -2,6 +2,8 @@
 //! and what `-m` prints differs between versions: so JSON is looked for rather than expected, keys are compared without case,
 //! arrays and objects are both taken, and errors are told apart by their text, with a class for what nobody has seen yet.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::secrets::Secret;
@@ -72,6 +74,19 @@ const TEXTS: &[(&str, Reader)] = &[
             "a compose file does not keep to the schema (abra checks it before variables are filled in)".into(),
         )
     }),
+    ("no services deployed matching label", |_| {
+        Class::Infra("there is no backup service on this Swarm; run `cc-ci reconcile backupbot`".into())
+    }),
+    ("Failed to run command", |rest| Class::Recipe(format!("a backup or restore hook failed: {}", rest.trim()))),
+    ("is not running", |_| {
+        Class::Recipe("the container of a backup or restore hook was not running when it was its turn".into())
+    }),
+    ("so there is nothing to keep of it", |_| {
+        Class::Recipe("what the labels say is to be kept is not there when the backup is made".into())
+    }),
+    ("is on no volume of it", |_| {
+        Class::Recipe("a `backupbot.backup.path` names something that is on no volume".into())
+    }),
     ("is not deployed", |_| Class::NotDeployed),
     ("Nothing found in stack", |_| Class::NotDeployed),
     ("already exists", |_| Class::Exists),
@@ -82,12 +97,35 @@ const TEXTS: &[(&str, Reader)] = &[
 pub fn classify(text: &str) -> Class {
     let text = plain(text);
     for (part, class) in TEXTS {
-        if let Some(line) = text.lines().find(|line| line.contains(part)) {
+        if let Some(line) = text.lines().map(message).find(|line| line.contains(part)) {
             let rest = line.split_once(part).map_or("", |(_, rest)| rest);
             return class(rest);
         }
     }
     Class::Unknown
+}
+
+/// What a line says: the backup service's are JSON, as it is asked for.
+fn message(line: &str) -> Cow<'_, str> {
+    let json = line.trim_start().starts_with('{').then(|| serde_json::from_str::<Value>(line).ok()).flatten();
+    match json.as_ref().and_then(|json| json.get("message")?.as_str()) {
+        Some(message) => Cow::Owned(message.to_owned()),
+        None => Cow::Borrowed(line),
+    }
+}
+
+/// What the backup service complained about last.
+pub fn complaint(text: &str) -> Option<String> {
+    let error = |line: &str| {
+        let json: Value = serde_json::from_str(line.trim_start_matches("^@")).ok()?;
+        (json.get("levelname")? == "ERROR").then(|| json.get("message")?.as_str().map(str::to_owned))?
+    };
+    plain(text).lines().rev().find_map(error)
+}
+
+/// Whether the backup service went on though a hook had failed: upstream's ends well all the same.
+pub fn a_hook_failed(text: &str) -> bool {
+    plain(text).contains("Failed to run command")
 }
 
 /// The fatal line if there is one, without its `FATA`; else the last line that says something.
@@ -262,6 +300,13 @@ mod tests {
         let class = classify("\u{1b}[31mFATA\u{1b}[0m secret not inserted (#generate=false): smtp_password\n");
         assert!(matches!(&class, Class::Recipe(words) if words.contains("`smtp_password`")), "{class:?}");
         assert!(matches!(classify("toomanyrequests: You have reached"), Class::Infra(_)));
+        let hook =
+            "{\"levelname\":\"ERROR\",\"message\":\"Failed to run command dump in db: it ended with 1: \\\"no\\\"\"}";
+        assert!(a_hook_failed(hook));
+        let said = format!("^@{hook}\nFATA see above\n");
+        assert_eq!(complaint(&said).unwrap(), "Failed to run command dump in db: it ended with 1: \"no\"");
+        let Class::Recipe(words) = classify(hook) else { panic!("{hook}") };
+        assert_eq!(words, "a backup or restore hook failed: dump in db: it ended with 1: \"no\"");
         assert_eq!(classify("FATA cust-1.ci.test is not deployed?"), Class::NotDeployed);
         assert_eq!(classify("FATA the moon is in the wrong house"), Class::Unknown);
         assert_eq!(

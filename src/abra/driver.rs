@@ -45,6 +45,8 @@ struct Can {
     volume_rm_force: bool,
     secret_insert_chaos: bool,
     secret_rm_chaos: bool,
+    restore_hooks: bool,
+    restore_snapshot: bool,
 }
 
 /// Why an abra will not do.
@@ -192,6 +194,8 @@ impl Abra {
             ("app secret insert", &[("--file", "-f")]),
             ("app secret rm", &[("--all", "-a")]),
             ("app volume rm", &[]),
+            ("app backup create", &[]),
+            ("app restore", &[]),
         ];
         let mut can = Can::default();
         for (command, flags) in NEEDS {
@@ -217,6 +221,10 @@ impl Abra {
                 "app volume rm" => can.volume_rm_force = has("--force", "-f"),
                 "app secret insert" => can.secret_insert_chaos = has("--chaos", "-C"),
                 "app secret rm" => can.secret_rm_chaos = has("--chaos", "-C"),
+                "app restore" => {
+                    can.restore_hooks = has("--hooks", "-H");
+                    can.restore_snapshot = has("--snapshot", "-s");
+                }
                 _ => {}
             }
         }
@@ -357,6 +365,37 @@ impl Session<'_> {
         self.call("app secret rm", &words, listener).await
     }
 
+    /// Has the backup service make a snapshot. That it says so proves nothing: look into it.
+    pub async fn backup_create(&self, domain: &AppDomain, listener: &mut dyn Listener) -> Result<(), Failed> {
+        self.heed_hooks("app backup create", &["app", "backup", "create", domain.as_str()], listener).await
+    }
+
+    /// Restores over what is there, hooks included, from that snapshot where abra can be told one; else from the app's latest.
+    pub async fn restore(&self, domain: &AppDomain, snapshot: &str, listener: &mut dyn Listener) -> Result<(), Failed> {
+        let mut words = vec!["app", "restore", domain.as_str()];
+        words.extend(self.abra.can.restore_hooks.then_some("--hooks"));
+        if self.abra.can.restore_snapshot {
+            words.extend(["-s", snapshot]);
+        }
+        self.heed_hooks("app restore", &words, listener).await
+    }
+
+    /// A call that has failed, too, where it only says that a hook has; what the backup service complains of is its reason.
+    async fn heed_hooks(&self, what: &'static str, words: &[&str], listener: &mut dyn Listener) -> Result<(), Failed> {
+        listener.command(&shown(words));
+        let (exit, stdout, stderr) = self.run(what, words, listener).await?;
+        let text = stdout + "\n" + &stderr;
+        if exit == Some(0) && !answers::a_hook_failed(&text) {
+            return Ok(());
+        }
+        Err(match failure(what, &text, true) {
+            Failed::Unknown { what, line, last } => {
+                Failed::Unknown { what, line: answers::complaint(&text).unwrap_or(line), last }
+            }
+            failed => failed,
+        })
+    }
+
     async fn call(&self, what: &'static str, words: &[&str], listener: &mut dyn Listener) -> Result<(), Failed> {
         listener.command(&shown(words));
         let (exit, stdout, stderr) = self.run(what, words, listener).await?;
@@ -371,9 +410,14 @@ impl Session<'_> {
         listener: &mut dyn Listener,
     ) -> Result<(Option<i32>, String, String), Failed> {
         let words: Vec<&str> = ["-n", "-o"].iter().chain(words).copied().collect();
-        let command = self.abra.command(self.home, &words).limit(self.limit);
+        // These attach a terminal to a container, and refuse to where they have none themselves.
+        let on_a_terminal = what.starts_with("app backup") || what == "app restore";
+        let command = self.abra.command(self.home, &words).limit(self.limit).pty(on_a_terminal);
         let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
+        let mut begins = on_a_terminal;
         let mut sink = |stream: Stream, bytes: &[u8]| {
+            // The end of our empty input, as the container's terminal shows it.
+            let bytes = if std::mem::take(&mut begins) { bytes.strip_prefix(b"^@").unwrap_or(bytes) } else { bytes };
             listener.output(stream, bytes);
             match stream {
                 Stream::Out => stdout.push(bytes),

@@ -71,7 +71,7 @@ enum Command {
     /// Copies the database, puts a copy back, looks through it.
     #[command(subcommand)]
     Db(db::Db),
-    /// Brings Swarm or the proxy to the state they should have, whatever is found.
+    /// Brings Swarm, the proxy or the backup service to the state they should have, whatever is found.
     Reconcile(reconcile::Reconcile),
     /// Files of secrets in sops' form: checks, shows, sets, edits, rotates.
     #[command(subcommand)]

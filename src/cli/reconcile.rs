@@ -12,7 +12,7 @@ pub(crate) struct Reconcile {
     what: What,
     #[command(flatten)]
     configured: Configured,
-    /// Takes it away instead: the proxy's stack and all that belongs to it.
+    /// Takes it away instead: the stack and all that belongs to it, backups included.
     #[arg(long)]
     remove: bool,
 }
@@ -23,6 +23,8 @@ enum What {
     Swarm,
     /// Traefik stands in front of the apps with the wildcard certificate.
     Proxy,
+    /// There is a backup service; ours is deployed where there is no other.
+    Backupbot,
 }
 
 pub(super) async fn reconcile(asked: Reconcile) -> Done {
@@ -32,6 +34,8 @@ pub(super) async fn reconcile(asked: Reconcile) -> Done {
         (What::Swarm, false) => rooms::swarm(&config).await,
         (What::Proxy, false) => rooms::proxy(&config).await,
         (What::Proxy, true) => rooms::remove_proxy(&config).await,
+        (What::Backupbot, false) => rooms::backupbot(&config).await,
+        (What::Backupbot, true) => rooms::remove_backupbot(&config).await,
         (What::Swarm, true) => {
             return Err(Failure::usage(anyhow::anyhow!("a Swarm is left by hand: `docker swarm leave --force`")));
         }

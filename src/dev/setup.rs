@@ -98,13 +98,13 @@ fn free_ports<const N: usize>() -> Result<[u16; N], SetupError> {
     Ok(ports)
 }
 
-/// The forge of a small world, and the Swarm and the proxy it needs.
+/// The forge of a small world, and what it needs of the Swarm.
 #[derive(Debug)]
 pub struct World {
     _forge: JoinHandle<std::io::Result<()>>,
 }
 
-/// Starts the forge with its people, and brings Swarm and proxy up.
+/// Starts the forge with its people, and brings Swarm, proxy and backup service up.
 pub async fn start(dir: &Path, config: &Config, shutdown: CancellationToken) -> Result<World, SetupError> {
     let address = config.forge.url.trim_start_matches("http://").to_owned();
     let listen = async { TcpListener::bind(address.parse::<SocketAddr>().map_err(std::io::Error::other)?).await };
@@ -115,6 +115,9 @@ pub async fn start(dir: &Path, config: &Config, shutdown: CancellationToken) -> 
         crate::say!("{line}");
     }
     for line in reconcile::proxy(config).await? {
+        crate::say!("{line}");
+    }
+    for line in reconcile::backupbot(config).await? {
         crate::say!("{line}");
     }
     crate::say!("forge      {}", config.forge.url);

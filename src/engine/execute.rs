@@ -28,7 +28,7 @@ use crate::stages::gather;
 use crate::stages::level::{self, Seen};
 use crate::stages::secrets::Values;
 use crate::stages::teardown::{End, Means, tear_down};
-use crate::stages::{Done, Job, Learned, Source, Trouble};
+use crate::stages::{Done, Job, Learned, Source, Trouble, backup};
 use crate::store::runs::Run;
 use crate::store::{Store, StoreError, apps, deployments, runs, stages as stage_rows};
 use crate::swarm::Swarm;
@@ -347,6 +347,11 @@ impl Engine {
             End::Left(left) => (StageState::Failed, format!("left over: {}", left.join(", "))),
             End::Unknown(why) => (StageState::Infra, format!("whether anything is left is not known: {why}")),
         };
+        match backup::forget(&self.swarm, &app.stack, &job.dir).await {
+            Ok(None) => {}
+            Ok(Some(count)) => job.say(name, &format!("{count} snapshots of this run removed")),
+            Err(fault) => job.say(name, &format!("snapshots of this run stay in the repository: {fault}")),
+        }
         self.torn_down(app.id, end).await?;
         if let Some(miscounted) = self.count_deployments(job, learned).await?
             && state == StageState::Passed

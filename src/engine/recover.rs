@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::crash::crash_point;
 use crate::logs;
 use crate::model::RunId;
+use crate::stages::backup;
 use crate::stages::teardown::{End, tear_down};
 use crate::store::apps::App;
 use crate::store::{StoreError, apps, runs};
@@ -104,6 +105,10 @@ async fn take_down(engine: &Engine, app: &App) -> Result<(), StoreError> {
         End::Unknown(why) => {
             tracing::warn!(run = %app.run, stack = %app.stack, why, "a teardown could not be verified");
         }
+    }
+    let run_dir = Path::new(&app.abra_dir).parent().unwrap_or(Path::new("/"));
+    if let Err(fault) = backup::forget(&engine.swarm, &app.stack, run_dir).await {
+        tracing::warn!(run = %app.run, stack = %app.stack, error = %fault, "snapshots stay in the repository");
     }
     engine.torn_down(app.id, end).await
 }

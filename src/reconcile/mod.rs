@@ -2,7 +2,9 @@
 //! nothing does. systemd's oneshots call it at start, a timer calls it again and again, and so does the demo; two of them at
 //! once wait for each other.
 
+mod backupbot;
 pub mod certificate;
+mod own;
 mod proxy;
 mod swarm;
 
@@ -60,10 +62,10 @@ pub enum ReconcileError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(
-        "the proxy's stack {0} would have names that Swarm does not take (more than 64 characters); set `proxy.domain` to a shorter one"
+        "the stack {stack} would have names that Swarm does not take (more than 64 characters); set `domain` under `{what}` in the configuration to a shorter one"
     )]
-    TooLong(String),
-    #[error("`proxy.domain` is {0}")]
+    TooLong { what: String, stack: String },
+    #[error("the domain of an app of this machine is {0}")]
     Domain(#[from] crate::model::NotA),
     #[error("`runner.registry_login_file`: {0}")]
     Logins(#[from] BadLogins),
@@ -71,17 +73,17 @@ pub enum ReconcileError {
     Image(#[from] PullError),
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    #[error("the proxy could not be deployed: {0}")]
-    Abra(#[from] Failed),
-    #[error("the proxy did not come up: {failed}{}", lines(.failed))]
-    NotUp { failed: NotConverged },
+    #[error("{what} could not be deployed: {failed}")]
+    Abra { what: &'static str, failed: Failed },
+    #[error("{what} did not come up: {failed}{}", lines(.failed))]
+    NotUp { what: &'static str, failed: NotConverged },
     #[error("the proxy runs, but {0}")]
     NotAnswering(String),
     #[error(transparent)]
     CaFile(#[from] CaFileError),
-    #[error("the proxy could not be removed: {0}")]
+    #[error("not everything could be removed: {0}")]
     NotGone(#[from] NotGone),
-    #[error("the proxy's recipe could not be written: {0}")]
+    #[error("the recipe of an app of this machine could not be written: {0}")]
     Recipe(#[from] GitError),
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: std::io::Error },
@@ -126,9 +128,21 @@ pub async fn remove_proxy(config: &Config) -> Result<Vec<String>, ReconcileError
     proxy::remove(config).await
 }
 
+/// This Swarm has a backup service: ours, where there is no other.
+pub async fn backupbot(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let _alone = alone(config).await?;
+    backupbot::reconcile(config).await
+}
+
+/// Takes our backup service away, with all backups it has made.
+pub async fn remove_backupbot(config: &Config) -> Result<Vec<String>, ReconcileError> {
+    let _alone = alone(config).await?;
+    backupbot::remove(config).await
+}
+
 /// Until it is dropped, nobody else reconciles out of this state directory.
 async fn alone(config: &Config) -> Result<std::fs::File, ReconcileError> {
-    let dir = proxy::host_dir(config);
+    let dir = own::host_dir(config);
     let path = dir.join("lock");
     let locked = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&dir)?;

@@ -92,7 +92,7 @@ async fn deploy(
     session: &Session<'_>,
     (made, tree, (said, passed)): (Made, Tree, (Said, Passed)),
 ) -> Result<Deployed, Trouble> {
-    secrets::make(job, stage, session, &said, &made.domain).await?;
+    secrets::make(job, stage, session, &said, &made.domain, &tree.commit).await?;
     pull(job, cancel, stage, &said.compose).await?;
 
     let before = Before::look(&job.swarm, &made.stack).await?;

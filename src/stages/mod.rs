@@ -1,6 +1,7 @@
 //! What is done in a run, one file a stage. A stage gets the run's [`Job`] and what the stages before it learned, and comes
 //! back with a note or with [`Trouble`], which says whose fault it is; states and outcomes are made of that elsewhere.
 
+pub mod backup;
 pub mod base;
 mod checks;
 pub mod deploy;
@@ -10,6 +11,7 @@ mod head;
 pub mod install;
 pub mod level;
 pub mod lint;
+pub mod markers;
 pub mod names;
 pub mod overlay;
 pub mod picture;
@@ -178,15 +180,13 @@ impl Job {
             StageName::Lint => lint::lint(self, cancel, learned).await,
             StageName::Install => install::install(self, cancel, learned).await,
             StageName::Uninstall => Ok(Done::default()),
+            StageName::Backup => backup::backup(self, cancel, learned).await,
             StageName::Upgrade => upgrade::upgrade(self, cancel, learned).await,
             StageName::Checks => {
                 let Learned { deployed: Some(deployed), scripts, .. } = learned else {
                     return Err(Trouble::Infra("there is no app to look at, which is a fault of cc-ci".into()));
                 };
                 checks::at(self, cancel, name, Moment::Install, scripts, deployed).await
-            }
-            StageName::Backup => {
-                Err(Trouble::Infra(format!("this cc-ci has no stage `{name}` yet; `!testme` tests what there is")))
             }
         }
     }

@@ -1,30 +1,43 @@
 //! The secrets of an app, made by abra as people would have them made. None is deployed whose value is not masked: a value that
 //! was made and could not be read stops the run.
+//!
+//! A commit that is deployed a second time in a run gets the values it had the first time: data that is restored into it was
+//! written with them (a database keeps the password it was made with), as whoever restores for real has to bring them along.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Job, Trouble, off_the_runtime};
 use crate::abra::driver::{Failed, Session};
 use crate::engine::run;
-use crate::model::{AppDomain, StageName};
+use crate::model::{AppDomain, Head, StageName};
 use crate::recipe::{Said, SecretSpec};
 use crate::script::Side;
 use crate::secrets::Secret;
 
-/// Values of the app's secrets by name, for forms that have to be filled in. They go with the run.
+/// Values of the app's secrets, as each commit of the run was given them. They go with the run.
 #[derive(Default)]
-pub struct Values(Mutex<BTreeMap<String, Secret>>);
+pub struct Values(Mutex<Vec<(Head, String, Secret)>>);
 
 impl Values {
-    fn note(&self, name: &str, value: &Secret) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.clone());
+    fn note(&self, commit: &Head, name: &str, value: &Secret) {
+        self.locked().push((commit.clone(), name.to_owned(), value.clone()));
     }
 
+    /// The newest, for forms that have to be filled in.
     pub(super) fn of(&self, name: &str) -> Option<Secret> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.locked().iter().rfind(|(_, known, _)| known == name).map(|(.., value)| value.clone())
+    }
+
+    fn of_commit(&self, commit: &Head, name: &str) -> Option<Secret> {
+        let found = |(at, known, _): &&(Head, String, Secret)| at == commit && known == name;
+        self.locked().iter().rfind(found).map(|(.., value)| value.clone())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<(Head, String, Secret)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -35,18 +48,20 @@ pub(super) async fn make(
     session: &Session<'_>,
     said: &Said,
     domain: &AppDomain,
+    commit: &Head,
 ) -> Result<(), Trouble> {
     if said.secrets.is_empty() {
         return Ok(());
     }
     // What the app had before an upgrade was made in this run, and is masked since then.
     let had = names(job).await?;
-    let mut known = insert_declared(job, stage, session, said, domain, &had).await?;
+    let missing = said.secrets.iter().filter(|secret| !had.contains(&secret.full_name));
+    let mut known = insert_known(job, stage, session, missing, domain, commit).await?;
     let generated = session.secret_generate(domain, &mut job.listener(stage)).await?;
     for (name, value) in &generated {
         let name = own_name(name, &said.secrets);
         job.redactor.register(&name, value);
-        job.values.note(&name, value);
+        job.values.note(commit, &name, value);
         known.insert(name);
     }
     let unredactable = job.redactor.unredactable();
@@ -73,22 +88,26 @@ pub(super) async fn make(
     Ok(())
 }
 
-/// Inserts what the operator gives this recipe, each from a file that nobody else can read. Says which those are.
-async fn insert_declared(
+/// Inserts what the operator gives this recipe and what this commit had before in this run, each from a file that nobody else
+/// can read. Says which those are.
+async fn insert_known(
     job: &Job,
     stage: StageName,
     session: &Session<'_>,
-    said: &Said,
+    missing: impl Iterator<Item = &SecretSpec>,
     domain: &AppDomain,
-    had: &BTreeSet<String>,
+    commit: &Head,
 ) -> Result<BTreeSet<String>, Trouble> {
     let mut known = BTreeSet::new();
     let declared = job.known().secrets();
-    for secret in said.secrets.iter().filter(|secret| !had.contains(&secret.full_name)) {
-        if !declared.contains_key(secret.name.as_str()) {
+    for secret in missing {
+        let value = if declared.contains_key(secret.name.as_str()) {
+            job.secret(&secret.name, Side::Appliance).await.map_err(Trouble::Infra)?
+        } else if let Some(value) = job.values.of_commit(commit, &secret.name) {
+            value
+        } else {
             continue;
-        }
-        let value = job.secret(&secret.name, Side::Appliance).await.map_err(Trouble::Infra)?;
+        };
         job.redactor.register(&secret.name, &value);
         let file = job.dir.join(format!("secret-{}", secret.name));
         let path = file.clone();

@@ -5,6 +5,7 @@ pub mod client;
 pub mod converge;
 pub mod events;
 pub mod exec;
+pub mod files;
 pub mod host;
 pub mod images;
 pub mod leftovers;

@@ -158,6 +158,26 @@ pub struct Service {
     pub secrets: Vec<String>,
     /// Ids of the networks its tasks join.
     pub networks: Vec<String>,
+    pub mounts: Vec<Mounted>,
+}
+
+/// A named volume in the tasks of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// With the stack's name before it.
+    pub volume: String,
+    /// In the container.
+    pub target: String,
+    pub read_only: bool,
+}
+
+fn mounted(mount: models::Mount) -> Option<Mounted> {
+    let named = mount.typ == Some(models::MountType::VOLUME);
+    Some(Mounted {
+        volume: mount.source.filter(|name| named && !name.is_empty())?,
+        target: mount.target?,
+        read_only: mount.read_only.unwrap_or(false),
+    })
 }
 
 impl Service {
@@ -265,6 +285,7 @@ impl Service {
                 .filter_map(|secret| secret.secret_name)
                 .collect(),
             networks: networks.into_iter().filter_map(|network| network.target).collect(),
+            mounts: container.mounts.unwrap_or_default().into_iter().filter_map(mounted).collect(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What stories are told with: a house (a forge, a cc-ci, a share of the Swarm), recipes, and patience.
 
 #![expect(clippy::disallowed_methods, reason = "the stories start programs as people do")]
-#![allow(dead_code, reason = "every suite uses its part")]
+#![allow(dead_code, unused_imports, reason = "every suite uses its part")]
 #![allow(clippy::unused_async, reason = "every step of a story is written alike")]
 #![allow(clippy::assigning_clones, reason = "speed is no matter here")]
 
@@ -13,10 +13,13 @@ mod pull_request;
 mod rig;
 mod witness;
 
+pub(crate) use docker::missing as no_docker;
 pub(crate) use fixture::Fixture;
 pub(crate) use house::{House, Setup};
 pub(crate) use rig::CC_CI;
 pub(crate) use witness::Witnesses;
+pub(crate) use patience::eventually;
+pub(crate) use rig::{CC_CI, up as shared_rig};
 
 pub(crate) const ORGANISATION: &str = "recipes";
 pub(crate) const MEMBER: &str = "alice";

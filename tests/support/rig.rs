@@ -1,4 +1,4 @@
-//! What all houses share: the Swarm, one proxy in front of it, and numbers, so that no two stand at the same address.
+//! What all houses share: the Swarm, one proxy in front of it, one backup service, and numbers, so that no two stand at the same address.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,8 @@ fn make() -> Rig {
         format!(
             "domain: ci.test\nstate_dir: {state}\nforge: {{url: 'http://127.0.0.1:1', organisation: recipes, token_file: {token}}}\n\
              proxy: {{address: '127.0.0.1:{HTTPS_PORT}', http_port: {HTTP_PORT}, domain: stories-proxy.ci.test, \
-             certificate_file: {certificate}, key_file: {key}, ca_file: {authority}}}\n",
+             certificate_file: {certificate}, key_file: {key}, ca_file: {authority}}}\n\
+             backup: {{domain: stories-backup.ci.test}}\n",
             state = dir.join("proxy").display(),
             token = token.display(),
             certificate = rig.certificate.display(),
@@ -106,6 +107,7 @@ fn make() -> Rig {
     .unwrap();
     cc_ci(&["reconcile", "swarm", "--config", text(&config)]);
     cc_ci(&["reconcile", "proxy", "--config", text(&config)]);
+    cc_ci(&["reconcile", "backupbot", "--config", text(&config)]);
     rig
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::home::Home;
 use super::say::Say;
-use super::{Done, app, deploy, list, recipes, secrets, volumes};
+use super::{Done, app, backup, deploy, list, recipes, secrets, volumes};
 
 /// In abra's form; there is no commit of abra behind this one.
 const VERSION: &str = "abra version 0.13.0-beta-0000000";
@@ -67,6 +67,11 @@ pub(super) enum App {
     /// Manage app volumes
     #[command(subcommand)]
     Volume(Volume),
+    /// Manage app backups
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Restore an app's backup
+    Restore(Restore),
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +240,78 @@ pub(super) enum Volume {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Backup {
+    /// Create a new snapshot
+    Create {
+        domain: String,
+        /// How often to try
+        #[arg(short, long)]
+        retries: Option<u32>,
+    },
+    /// List the contents of a snapshot
+    #[command(visible_alias = "ls")]
+    List(ListBackups),
+    /// List all snapshots
+    Snapshots { domain: String },
+    /// Download a snapshot
+    Download(Download),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListBackups {
+    pub domain: String,
+    /// Of this snapshot instead of the latest
+    #[arg(short, long)]
+    pub snapshot: Option<String>,
+    /// Below this path only
+    #[arg(short, long)]
+    pub path: Option<String>,
+    /// Everything in it
+    #[arg(short, long)]
+    pub all: bool,
+    /// With the time of each file
+    #[arg(short, long)]
+    pub timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Download {
+    pub domain: String,
+    /// This snapshot instead of the latest
+    #[arg(short, long)]
+    pub snapshot: Option<String>,
+    /// This path of it only
+    #[arg(short = 'i', long)]
+    pub path: Option<String>,
+    /// Its secrets
+    #[arg(long)]
+    pub secrets: bool,
+    /// Its volumes
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    pub domain: String,
+    /// From this snapshot instead of the latest
+    #[arg(short, long)]
+    pub snapshot: Option<String>,
+    /// Below this path of the backup service's container
+    #[arg(short, long)]
+    pub target: Option<String>,
+    /// Run the restore hooks too
+    #[arg(short = 'H', long)]
+    pub hooks: bool,
+    /// These volumes only, separated by commas
+    #[arg(short, long)]
+    pub volumes: Option<String>,
+    /// Hooks of this service only
+    #[arg(short, long)]
+    pub container: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Recipe {
     /// Clone a recipe
     Fetch {
@@ -330,6 +407,11 @@ pub(super) fn run(cli: Cli, say: Say) -> Done {
         Command::App(App::Volume(Volume::Rm { domain, volume, force })) => {
             volumes::rm(&home, say, &domain, volume.as_deref(), force)
         }
+        Command::App(App::Backup(Backup::Create { domain, .. })) => backup::create(&home, &domain),
+        Command::App(App::Backup(Backup::List(list))) => backup::list(&home, &list),
+        Command::App(App::Backup(Backup::Snapshots { domain })) => backup::snapshots(&home, &domain),
+        Command::App(App::Backup(Backup::Download(download))) => backup::download(&home, say, &download),
+        Command::App(App::Restore(restore)) => backup::restore(&home, &restore),
         Command::Recipe(Recipe::Fetch { recipe, all, force }) => {
             recipes::fetch(&home, say, recipe.as_deref(), all, force)
         }

@@ -6,6 +6,7 @@
 //! `git` on the PATH and nothing more, and it blocks where it waits.
 
 mod app;
+mod backup;
 mod cli;
 mod converge;
 mod deploy;

@@ -64,6 +64,14 @@ pub(super) fn run(program: &str, args: &[&str], dir: Option<&Path>, stdin: Optio
     })
 }
 
+/// Runs a program on our own streams to its end; whether it went well.
+pub(super) fn attached(program: &str, args: &[&str]) -> Result<bool, Fatal> {
+    let mut command = command(program);
+    command.args(args).stdin(Stdio::inherit());
+    let status = command.status().map_err(|error| Fatal(format!("{program} cannot be started: {error}")))?;
+    Ok(status.success())
+}
+
 /// A program whose output is a stream of lines; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Lines {

@@ -32,6 +32,7 @@ fn service(name: &str) -> Service {
         configs: Vec::new(),
         secrets: Vec::new(),
         networks: Vec::new(),
+        mounts: Vec::new(),
     }
 }
 

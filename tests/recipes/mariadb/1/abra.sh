@@ -1,0 +1,1 @@
+export DB_BACKUP_VERSION=v1

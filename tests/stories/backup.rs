@@ -1,0 +1,78 @@
+//! Backups: what is proved of one, and the ways in which one can be worth nothing.
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_database_is_backed_up_restored_in_place_and_into_a_fresh_app() {
+    let Some(house) = House::open("backup").await else { return };
+    let change = house.pull_request(Fixture::named("postgres")).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    change.hears("**Passed").await.contains("backup");
+    let page = house.page("/runs/1").await;
+    page.contains("marker: file in volume pages").contains("marker: row in PostgreSQL of db");
+    page.contains("snapshot holds backup.sql of volume db").contains("holds the row in PostgreSQL of db");
+    page.contains("restored in place").contains("restored into a fresh app");
+    page.contains("row in PostgreSQL of db after the restore into a fresh app").contains("nothing left");
+    let log = house.page("/runs/1/log").await;
+    log.contains("1 snapshots of this run removed");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn a_mariadb_comes_back_from_a_packed_dump() {
+    let Some(house) = House::open("backup-mariadb").await else { return };
+    let change = house.pull_request(Fixture::named("mariadb")).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    change.hears("**Passed").await;
+    let page = house.page("/runs/1").await;
+    page.contains("backup.sql.gz of volume db holds the row in MariaDB of db");
+    page.contains("row in MariaDB of db after the restore into a fresh app");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn a_backup_that_goes_well_and_is_empty_is_red() {
+    let Some(house) = House::open("backup-empty").await else { return };
+    let recipe = Fixture::named("postgres").replace(
+        "pg_backup.sh",
+        "pg_dump --clean --if-exists -U \"$POSTGRES_USER\" -d \"$POSTGRES_DB\" >\"$file\"",
+        ": >\"$file\"",
+    );
+    let change = house.pull_request(recipe).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    let verdict = change.hears("**Failed").await;
+    verdict.contains("the backup says that it went well, but backup.sql of volume db is empty in the snapshot");
+    change.status_is("failure").await;
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn a_dump_without_what_was_written_before_it_is_red() {
+    let Some(house) = House::open("backup-other").await else { return };
+    let recipe = Fixture::named("postgres").replace("pg_backup.sh", "pg_dump --clean", "pg_dump --schema-only --clean");
+    let change = house.pull_request(recipe).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    change.hears("**Failed").await.contains("backup.sql of volume db does not hold what was written to db before");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn a_restore_hook_that_does_nothing_is_red() {
+    let Some(house) = House::open("restore-nothing").await else { return };
+    let recipe = Fixture::named("postgres").replace("pg_backup.sh", "restore) psql -q", "restore) true");
+    let change = house.pull_request(recipe).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    let verdict = change.hears("**Failed").await;
+    verdict.contains("the marker (row in PostgreSQL of db) was gone after the restore in place");
+    house.is_empty().await;
+}
