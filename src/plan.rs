@@ -53,7 +53,7 @@ impl Plan {
     /// checks and backup need an app that is installed.
     pub fn of(asked: Asked, from: Option<&str>) -> Plan {
         let middle: &[StageName] = match asked {
-            Asked::All => &[StageName::Install, StageName::Checks, StageName::Upgrade],
+            Asked::All => &[StageName::Install, StageName::Checks, StageName::Backup, StageName::Upgrade],
             Asked::Install => &[StageName::Install],
             Asked::Checks => &[StageName::Install, StageName::Checks],
             Asked::Backup => &[StageName::Install, StageName::Backup],

@@ -1,6 +1,8 @@
 //! Backups outside of any run: abra's commands against the backup service, and what it kept, opened by programs that know
 //! nothing of cc-ci: restic on its repository, psql in a PostgreSQL of its own.
 
+#![expect(clippy::disallowed_methods, reason = "docker, restic and abra are started as people do")]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -122,7 +122,7 @@ pub fn help() -> String {
 | `!testme` | the head of this pull request is deployed and tested: everything that applies |
 | `!testme install` | only the installation |
 | `!testme checks` | not built yet: the recipe's own checks |
-| `!testme backup` | not built yet: backup and restore |
+| `!testme backup` | only backup and restore, on an installation of its own |
 | `!testme upgrade` | only the upgrade from what is published |
 | `!testme from=VERSION` | everything, with the upgrade from that version; `!testme upgrade from=VERSION` is the upgrade alone |
 | `!testme again` | a new test though this head passed already; `!testme install again` works too |

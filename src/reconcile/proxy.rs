@@ -202,7 +202,8 @@ mod tests {
             std::fs::write(dir.path().join(file), text).unwrap();
         }
         let mut env: BTreeMap<String, String> = wanted
-            .own.env
+            .own
+            .env
             .lines()
             .chain(wanted.own.files["abra.sh"].lines())
             .filter_map(|line| line.trim_start_matches("export ").split_once('='))

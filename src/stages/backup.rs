@@ -22,6 +22,7 @@ use crate::backup::snapshot::{self, Snapshot};
 use crate::clock::Time;
 use crate::engine::run::checked;
 use crate::model::{CheckState, StackName, StageName};
+use crate::plan::Without;
 use crate::recipe::Said;
 use crate::store::stages::Check;
 use crate::swarm::Swarm;
@@ -37,28 +38,22 @@ const FORGET: Duration = Duration::from_secs(120);
 /// Files of times are written to the second by some.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Why there is nothing to back up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applies {
-    Yes,
-    /// It holds nothing.
-    NoData,
-    /// It holds something, and asks for no backup of it.
-    NoLabels {
-        volumes: Vec<String>,
-    },
-}
-
-/// Whether a recipe asks for backups, by its labels.
-pub fn applies(said: &Said) -> Applies {
+/// Whether a recipe asks for backups, by its labels; if not, what that makes of the stage. One that holds data and asks for
+/// none is warned by lint, too.
+pub fn applies(said: &Said) -> Result<(), Without> {
     let services = labels::of_compose(&said.compose, &said.stack);
     // What cannot be followed is told when it is tried.
     if !matches!(labels::read(&services), Ok(None)) {
-        return Applies::Yes;
+        return Ok(());
     }
     let volumes: BTreeSet<String> =
         services.into_iter().flat_map(|service| service.mounts).map(|mount| mount.volume).collect();
-    if volumes.is_empty() { Applies::NoData } else { Applies::NoLabels { volumes: volumes.into_iter().collect() } }
+    if volumes.is_empty() {
+        return Err(Without::NotApplicable("the recipe has no volumes, so it holds no data".to_owned()));
+    }
+    let volumes: Vec<String> = volumes.into_iter().collect();
+    let (noun, names) = (if volumes.len() == 1 { "volume" } else { "volumes" }, volumes.join(", "));
+    Err(Without::NotTested(format!("no label asks for a backup, and there is data in the {noun} {names}")))
 }
 
 pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {

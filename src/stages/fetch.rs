@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, Job, Learned, Source, Trouble, base, names, off_the_runtime};
+use super::{Done, Job, Learned, Source, Trouble, backup, base, names, off_the_runtime};
 use crate::engine::{causes, run};
 use crate::git::{self, GitError};
 use crate::knowledge::{self, BaseFiles};
@@ -27,11 +27,13 @@ pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned)
     let domain = names::domain(&recipe.name, &job.run, &job.instance, &job.config.domain)
         .map_err(|error| Trouble::Infra(error.to_string()))?;
 
-    // What the files say is lint's to judge; here only their version is wanted, if it can be read.
+    // What the files say is lint's to judge; here only what can be read of them.
     let (read, under) = (recipe.clone(), domain.clone());
-    let version =
-        off_the_runtime(move || read.say(&read.env_for(&under), under.as_str()).ok().and_then(|said| said.version))
-            .await?;
+    let (version, backup) = off_the_runtime(move || match read.say(&read.env_for(&under), under.as_str()) {
+        Ok(said) => (said.version.clone(), backup::applies(&said)),
+        Err(_) => (None, Ok(())),
+    })
+    .await?;
     let (id, now) = (job.run.id, job.clock.now());
     let (name, known, at) = (recipe.name.to_string(), version.clone(), domain.clone());
     job.ledger
@@ -42,7 +44,7 @@ pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned)
         None => recipe.name.to_string(),
     };
     know(job, &recipe, learned).await?;
-    settle_plan(job, &recipe, learned).await?;
+    settle_plan(job, &recipe, backup, learned).await?;
     (learned.recipe, learned.domain) = (Some(recipe), Some(domain));
     Ok(Done { note: Some(note), ..Done::default() })
 }
@@ -70,7 +72,12 @@ async fn know(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), T
 }
 
 /// The plan as it is going to be, now that the repository is there to ask.
-async fn settle_plan(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), Trouble> {
+async fn settle_plan(
+    job: &Job,
+    recipe: &Recipe,
+    backup: Result<(), Without>,
+    learned: &mut Learned,
+) -> Result<(), Trouble> {
     let (plan, known) = (&mut learned.plan, job.known());
     plan.own_checks = known.checks().count() + Side::BOTH.map(|side| known.scripts(side).len()).iter().sum::<usize>();
     if let Some(reason) = known.unsupported() {
@@ -80,6 +87,9 @@ async fn settle_plan(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Resul
         if let Some(reason) = known.not_applicable(stage) {
             plan.leave_out(stage, Without::NotApplicable(reason.to_owned()));
         }
+    }
+    if let Err(without) = backup {
+        plan.leave_out(StageName::Backup, without);
     }
     if plan.does(StageName::Upgrade) {
         match base::find(job, &recipe.name, &recipe.dir).await? {

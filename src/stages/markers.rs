@@ -60,8 +60,12 @@ enum Look {
 
 /// The markers that a stack has room for.
 pub fn choose(said: &Said) -> Vec<Marker> {
+    chosen(said, labels::read(&labels::of_compose(&said.compose, &said.stack)).ok().flatten().as_ref())
+}
+
+/// Those of all that is wanted; without that, of all there is.
+fn chosen(said: &Said, wanted: Option<&Wanted>) -> Vec<Marker> {
     let services = labels::of_compose(&said.compose, &said.stack);
-    let wanted = labels::read(&services).ok().flatten();
     let mut markers = Vec::new();
     let mut seen = BTreeSet::new();
     for service in said.compose.services() {
@@ -72,7 +76,7 @@ pub fn choose(said: &Said) -> Vec<Marker> {
                 continue;
             }
             let whole = |folder: &String| *folder == mount.target;
-            let folders = match wanted.as_ref().map(|wanted| wanted.volumes.get(&mount.volume)) {
+            let folders = match wanted.map(|wanted| wanted.volumes.get(&mount.volume)) {
                 None | Some(Some(Part::Whole)) => vec![mount.target.clone()],
                 // Nobody brings back what nobody keeps.
                 Some(None) => Vec::new(),
@@ -147,6 +151,33 @@ impl Marker {
                     || wanted.hooks.iter().any(|hook| hook.service == *service)
             }
         }
+    }
+
+    /// Whether this is another version's name for the data that `old` marks.
+    fn is_data_of(&self, old: &Marker, by_service: bool) -> bool {
+        match (self, old) {
+            // A part of a volume is where it was.
+            (Marker::File { volume, .. }, Marker::File { volume: known, whole: true, .. }) => volume == known,
+            (Marker::Row { service, engine, volumes }, Marker::Row { service: known, engine: kind, volumes: its }) => {
+                engine == kind && if by_service { service == known } else { !volumes.is_disjoint(its) }
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Planted {
+    /// The same data where another version of the recipe has it: volumes are known by their names, whichever service uses them
+    /// now and wherever it sees them; a database by its service, or else by its volume. What nobody has any more stays as it was,
+    /// and is lost.
+    pub fn followed(self, said: &Said) -> Planted {
+        let now = chosen(said, None);
+        let follow = |marker: Marker| {
+            let same = now.iter().find(|other| other.is_data_of(&marker, true));
+            same.or_else(|| now.iter().find(|other| other.is_data_of(&marker, false))).cloned().unwrap_or(marker)
+        };
+        let markers = self.markers.into_iter().map(|(marker, value)| (follow(marker), value)).collect();
+        Planted { markers, ..self }
     }
 }
 
@@ -422,13 +453,17 @@ mod tests {
     use super::*;
     use crate::recipe;
 
-    fn chosen(compose: &str) -> Vec<Marker> {
+    fn said(compose: &str) -> Said {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".env.sample"), "TYPE=notes\nDOMAIN=notes.example.com\n").unwrap();
         std::fs::write(dir.path().join("compose.yml"), compose).unwrap();
         let recipe = recipe::open(dir.path()).unwrap();
         let domain = "n.ci.test".parse().unwrap();
-        choose(&recipe.say(&recipe.env_for(&domain), "n.ci.test").unwrap())
+        recipe.say(&recipe.env_for(&domain), "n.ci.test").unwrap()
+    }
+
+    fn of(compose: &str) -> Vec<Marker> {
+        choose(&said(compose))
     }
 
     const SERVICES: &str = "version: '3.8'
@@ -456,7 +491,7 @@ volumes: {files: , db: , shared: }
 
     #[test]
     fn one_file_for_each_volume_and_one_row_for_each_database() {
-        let all = chosen(&SERVICES.replace("{LABELS}", "[a=b]"));
+        let all = of(&SERVICES.replace("{LABELS}", "[a=b]"));
         let db = file("db", "db", "/var/lib/postgresql/data");
         assert_eq!(all, [file("files", "app", "/data"), db, file("shared", "db", "/shared"), row()]);
     }
@@ -465,13 +500,29 @@ volumes: {files: , db: , shared: }
     fn of_a_backup_only_where_something_is_kept() {
         let labels =
             "[backupbot.backup=true, backupbot.backup.volumes.shared=false, backupbot.backup.volumes.db.path=dump]";
-        let some = chosen(&SERVICES.replace("{LABELS}", labels));
+        let some = of(&SERVICES.replace("{LABELS}", labels));
         assert_eq!(some, [file("files", "app", "/data"), file("db", "db", "/var/lib/postgresql/data/dump"), row()]);
         let wanted = |volume: &str| Wanted {
             volumes: [(volume.to_owned(), Part::Whole)].into_iter().collect(),
             ..Wanted::default()
         };
         assert!(row().is_kept(&wanted("db")) && !row().is_kept(&wanted("files")));
+    }
+
+    #[test]
+    fn data_is_followed_to_where_a_newer_version_has_it() {
+        let planted = |marker| Planted { markers: vec![(marker, "v".to_owned())], name: "m".to_owned() };
+        let moved = SERVICES
+            .replace("{LABELS}", "[a=b]")
+            .replace("files:/data", "files:/srv")
+            .replace("  db:\n    image", "  sql:\n    image");
+        let after = |marker| planted(marker).followed(&said(&moved)).markers.remove(0).0;
+        assert_eq!(after(file("files", "app", "/data")), file("files", "app", "/srv"));
+        assert_eq!(after(file("db", "db", "/var/lib/postgresql/data")), file("db", "sql", "/var/lib/postgresql/data"));
+        let Marker::Row { service, .. } = after(row()) else { panic!("a row stays a row") };
+        assert_eq!(service, "sql");
+        // One that nobody has any more is looked for where it was, and is lost.
+        assert_eq!(after(file("gone", "app", "/gone")), file("gone", "app", "/gone"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::deploy::{Deployed, Tree};
-use super::{Done, Job, Learned, Trouble, checks, deploy, off_the_runtime, overlay, release_notes};
+use super::{Done, Job, Learned, Trouble, checks, deploy, markers, off_the_runtime, overlay, release_notes};
 use crate::compose::{Kind, env_file, inside};
 use crate::engine::run::checked;
 use crate::git;
@@ -46,10 +46,15 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
         Trouble::Recipe(words) => Trouble::NotTested(format!("base broken: {} ({}): {words}", base.name, base.why)),
         other => other,
     })?;
+    let stack = old.deployed.made.stack.clone();
+    let planted = markers::plant(job, cancel, UPGRADE, &stack, &markers::choose(&old.deployed.said)).await?;
     warn_of_configs(job, &old.configs, &head.recipe, &old.deployed).await?;
     job.say(UPGRADE, &format!("{} runs; deploying the head over it", base.name));
     let new = deploy::over(job, cancel, UPGRADE, &old.deployed, &head).await?;
     updates_completed(job, &new).await?;
+    let planted = planted.followed(&new.said);
+    markers::look(job, cancel, UPGRADE, &stack, &planted, "after the upgrade").await?;
+    markers::remove(job, cancel, UPGRADE, &stack, &planted).await?;
     checks::at(job, cancel, UPGRADE, Moment::Upgrade, &mut learned.scripts, &new).await?;
     let note = format!("from {}; {}", base.name, new.note);
     let waited = old.deployed.waited + new.waited;

@@ -49,9 +49,9 @@ async fn a_stage_that_is_not_built_is_never_green() {
     let Some(house) = House::open("not-built").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
 
-    change.says(MEMBER, "!testme backup").await;
+    change.says(MEMBER, "!testme checks").await;
 
-    change.hears("no stage `backup` yet").await;
+    change.hears("no stage `checks` yet").await;
     change.status_is("error").await;
     house.is_empty().await;
 }
