@@ -310,19 +310,13 @@ impl Default for Proxy {
 }
 
 /// The backup service that `cc-ci reconcile backupbot` puts up where there is no other.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Backup {
-    /// With restic in it; the rest is this program.
-    pub image: String,
+    /// With restic in it, and `/usr/bin/backup` that calls this program, which is bound to `/usr/local/bin/cc-ci`.
+    pub image: Option<String>,
     /// What abra calls the service's own app; its stack is named after it.
     pub domain: Option<String>,
-}
-
-impl Default for Backup {
-    fn default() -> Backup {
-        Backup { image: "cc-ci-test/backup:1".into(), domain: None }
-    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

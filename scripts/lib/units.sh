@@ -3,7 +3,7 @@
 # paths, with their hardening, credentials and control groups. A member asks there, and the run passes; a changed runner waits for
 # the run under way. Docker is this machine's own, and the container sees this machine's /usr.
 #
-#   units_run CC_CI     one line a finding; fails at the first that is not so. Needs root, docker_up, images_up traefik nginx.
+#   units_run CC_CI     one line a finding; fails at the first that is not so. Needs root, docker_up, images_up traefik nginx cc-ci-test/backup.
 #
 # By itself: `bash scripts/lib/units.sh CC_CI`.
 set -euo pipefail
@@ -31,7 +31,9 @@ units_end() {
   docker image rm "$units_name" >/dev/null 2>&1 || true
   [[ ! -s $units_dir/forge.pid ]] || kill "$(<"$units_dir/forge.pid")" 2>/dev/null || true
   [[ ! -e $units_dir/world/config.yaml ]] ||
-    "$units_cc_ci" reconcile proxy --remove --config "$units_dir/world/config.yaml" >/dev/null 2>&1 || true
+    for what in proxy backupbot; do
+      "$units_cc_ci" reconcile $what --remove --config "$units_dir/world/config.yaml" >/dev/null 2>&1 || true
+    done
   rm -rf "$units_dir"
 }
 
@@ -41,6 +43,9 @@ units_world() {
   units_forge=$(jq -r .forge "$units_dir/world.json")
   "$units_cc_ci" dev forge --listen "${units_forge#http://}" --dir "$units_dir/forge" >"$units_dir/forge.txt" 2>&1 &
   echo $! >"$units_dir/forge.pid"
+  # Its containers see this machine's files, not those of the machine in which the units run.
+  "$units_cc_ci" reconcile swarm --config "$units_dir/world/config.yaml" >/dev/null
+  "$units_cc_ci" reconcile backupbot --config "$units_dir/world/config.yaml" >/dev/null
   until curl -fs -o /dev/null "$units_forge/_dev/switches"; do kill -0 "$!" || die "$(<"$units_dir/forge.txt")"; done
 }
 

@@ -66,6 +66,16 @@ pub enum EntryKind {
     Other,
 }
 
+impl Entry {
+    /// For who looks through a listing.
+    pub fn line(&self) -> String {
+        let second = self.mtime.get(..19).unwrap_or_default().replace('T', " ");
+        let folder = if self.kind == EntryKind::Dir { "/" } else { "" };
+        // A name is the app's own, line breaks included.
+        format!("{second:19} {:>12} {}{folder}\n", self.size, self.path.escape_debug())
+    }
+}
+
 /// What `restic ls --json` printed: a line for the snapshot, then one for each entry.
 pub fn entries(lines: &[u8]) -> Vec<Entry> {
     let lines = lines.split(|byte| *byte == b'\n');

@@ -263,6 +263,7 @@ async fn configured(args: &Args, state: &Path, deploys: bool) -> Result<Config, 
             let swarm = reconcile::swarm(&config).await.map_err(|error| machine(&error))?;
             let proxy = reconcile::proxy(&config).await.map_err(|error| machine(&error))?;
             swarm.iter().chain(&proxy).for_each(|line| crate::say!("{line}"));
+            setup::say_of_backups(&config).await;
             let file = file.display();
             crate::say!(
                 "proxy: stays for the next run; `cc-ci reconcile proxy --remove --config {file}` takes it away"

@@ -20,13 +20,13 @@ const COMPOSE: &str = include_str!("backupbot/compose.yml");
 const ENV_SAMPLE: &str = include_str!("backupbot/env.sample");
 const README: &str = include_str!("backupbot/README.md");
 
-fn wanted(config: &Config, program: &Path, volumes: &Path) -> Result<Own, ReconcileError> {
+fn wanted(config: &Config, image: &str, program: &Path, volumes: &Path) -> Result<Own, ReconcileError> {
     let domain = own::domain(config, config.backup.domain.as_deref(), NAME)?;
     let (program, volumes) = (program.display().to_string(), volumes.display().to_string());
     let docker = config.runner.docker.display().to_string();
-    let version = own::version_of(&config.backup.image);
+    let version = own::version_of(image);
     let mut words: BTreeMap<&str, &str> = BTreeMap::from([
-        ("@IMAGE@", &*config.backup.image),
+        ("@IMAGE@", image),
         ("@PROGRAM@", &program),
         ("@DOCKER@", &docker),
         ("@VOLUMES@", &volumes),
@@ -44,16 +44,7 @@ fn wanted(config: &Config, program: &Path, volumes: &Path) -> Result<Own, Reconc
         (".env.sample", ENV_SAMPLE.to_owned()),
         ("README.md", README.to_owned()),
     ]);
-    Ok(Own {
-        name: NAME,
-        recipe: RECIPE,
-        image: config.backup.image.clone(),
-        stack: domain.stack(),
-        domain,
-        files,
-        env,
-        hash,
-    })
+    Ok(Own { name: NAME, recipe: RECIPE, image: image.to_owned(), stack: domain.stack(), domain, files, env, hash })
 }
 
 pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileError> {
@@ -63,10 +54,11 @@ pub(super) async fn reconcile(config: &Config) -> Result<Vec<String>, ReconcileE
     if let Some(other) = found.iter().find(|service| service.stack() != Some(domain.stack().as_str())) {
         return Ok(vec![format!("backupbot: {} is this Swarm's backup service; there is no need of ours", other.name)]);
     }
+    let image = config.backup.image.as_deref().ok_or(ReconcileError::NoBackupService)?;
     let root = PathBuf::from(docker.info().await?.root);
     let dir = own::host_dir(config);
     let program = own::blocking(dir.clone(), move || copy_of_ours(&dir)).await?;
-    let wanted = wanted(config, &program, &root.join("volumes"))?;
+    let wanted = wanted(config, image, &program, &root.join("volumes"))?;
     let Some(why) = wanted.differs(config, &docker, None).await? else {
         return Ok(vec![format!("backupbot: {} runs as it should", wanted.image)]);
     };
@@ -116,7 +108,8 @@ mod tests {
             "domain: ci.example.org\nforge: {url: 'https://git.example.org', organisation: recipes, token_file: /token}\n",
         )
         .unwrap();
-        let wanted = wanted(&config, Path::new("/program"), Path::new("/docker/volumes")).unwrap();
+        let wanted =
+            wanted(&config, "cc-ci-test/backup:1", Path::new("/program"), Path::new("/docker/volumes")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         for (file, text) in &wanted.files {
             assert!(!text.contains('@'), "{file}: {text}");

@@ -69,6 +69,10 @@ pub enum ReconcileError {
     Domain(#[from] crate::model::NotA),
     #[error("`runner.registry_login_file`: {0}")]
     Logins(#[from] BadLogins),
+    #[error(
+        "there is no backup service on this Swarm; deploy upstream's recipe backup-bot-two, or name an image with restic as `backup.image` and run this again"
+    )]
+    NoBackupService,
     #[error(transparent)]
     Image(#[from] PullError),
     #[error(transparent)]

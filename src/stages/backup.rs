@@ -18,10 +18,10 @@ use super::{Done, Job, Learned, Trouble};
 use crate::abra::driver::Session;
 use crate::backup::labels::{self, Wanted, When};
 use crate::backup::service::{BackupService, ServiceFault};
-use crate::backup::snapshot::{self, Snapshot};
+use crate::backup::snapshot::{self, Entry, Snapshot};
 use crate::clock::Time;
 use crate::engine::run::checked;
-use crate::model::{CheckState, StackName, StageName};
+use crate::model::{CheckState, EvidenceKind, StackName, StageName};
 use crate::plan::Without;
 use crate::recipe::Said;
 use crate::store::stages::Check;
@@ -183,6 +183,8 @@ impl Step<'_> {
     async fn look_into(&self, kept: &Snapshot, planted: &Planted, since: Time) -> Result<Vec<Check>, Trouble> {
         let began = Instant::now();
         let entries = self.service.list(&kept.id, self.cancel).await?;
+        let listing = entries.iter().map(Entry::line).collect::<String>().into_bytes();
+        self.job.evidence.put(BACKUP, "snapshot.txt", EvidenceKind::Text, listing).await;
         let since = self.wanted.hooks(When::BeforeBackup).next().map(|_| since);
         let held = snapshot::held(&self.wanted, self.stack.as_str(), &entries);
         let mut checks: Vec<Check> = held

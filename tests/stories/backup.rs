@@ -7,16 +7,32 @@ async fn a_database_is_backed_up_restored_in_place_and_into_a_fresh_app() {
     let Some(house) = House::open("backup").await else { return };
     let change = house.pull_request(Fixture::named("postgres")).await;
 
-    change.says(MEMBER, "!testme backup").await;
+    change.says(MEMBER, "!testme").await;
 
-    change.hears("**Passed").await.contains("backup");
+    change.hears("install · backup and restore · upgrade from 1.0.0+17 · uninstall (4 deployments)").await;
+    change.hears("**Passed").await.contains("level 3 of 6");
     let page = house.page("/runs/1").await;
+    page.contains("row in PostgreSQL of db after the upgrade").contains("file in volume pages after the upgrade");
     page.contains("marker: file in volume pages").contains("marker: row in PostgreSQL of db");
     page.contains("snapshot holds backup.sql of volume db").contains("holds the row in PostgreSQL of db");
     page.contains("restored in place").contains("restored into a fresh app");
     page.contains("row in PostgreSQL of db after the restore into a fresh app").contains("nothing left");
-    let log = house.page("/runs/1/log").await;
-    log.contains("1 snapshots of this run removed");
+    house.page("/runs/1/evidence/snapshot.txt").await.contains("_db/_data/backup.sql\n");
+    house.page("/runs/1/log").await.contains("1 snapshots of this run removed");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn data_that_no_label_asks_to_keep_is_not_tested_and_costs_the_level() {
+    let Some(house) = House::open("backup-unasked").await else { return };
+    let recipe = Fixture::named("app").replace("compose.yml", "backupbot.backup=true", "backupbot.backup=false");
+    let change = house.pull_request(recipe).await;
+
+    change.says(MEMBER, "!testme").await;
+
+    change.hears("install · no backup · upgrade from 1.0.0+1 · uninstall").await;
+    let verdict = change.hears("**Passed").await;
+    verdict.contains("no label asks for a backup, and there is data in the volume data").contains("level 2 of 6");
     house.is_empty().await;
 }
 

@@ -19,12 +19,13 @@ async fn an_upgrade_from_the_newest_release_passes_and_the_plan_said_so_before()
 
     change.says(MEMBER, "!testme").await;
 
-    change.hears("install · checks · upgrade from 1.13.0+1.29.0 · uninstall (3 deployments)").await;
+    change.hears("install · checks · backup and restore · upgrade from 1.13.0+1.29.0 · uninstall (4 deployments)").await;
     let verdict = change.hears("**Passed").await;
-    verdict.contains("6 stages").contains("upgrade");
+    verdict.contains("7 stages").contains("upgrade");
     let run = house.page("/runs/1").await;
-    run.contains("install · checks · upgrade from 1.13.0+1.29.0 · uninstall").contains("the newest release before it");
-    run.contains("release note 1.14.0+1.29.0").contains("updated: app").contains("3, as planned");
+    run.contains("install · checks · backup and restore · upgrade from 1.13.0+1.29.0 · uninstall")
+        .contains("the newest release before it");
+    run.contains("release note 1.14.0+1.29.0").contains("updated: app").contains("4, as planned");
     house.is_empty().await;
 }
 
@@ -106,5 +107,21 @@ async fn a_config_that_changed_under_its_old_name_is_named_before_swarm_refuses_
     change.hears("**Failed: upgrade.**").await.contains("a config");
     let run = house.page("/runs/1").await;
     run.contains("config default.conf").contains("another DEFAULT_CONF_VERSION, since its content changed");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_loses_its_data_is_red() {
+    let Some(house) = House::open("loses-data").await else { return };
+    let mounted = "      - APP_VERSION=2\n    networks:\n      - proxy\n    volumes:\n      - data:/data";
+    let recipe = Fixture::named("app")
+        .replace("compose.yml", mounted, &mounted.replace("data:/", "elsewhere:/"))
+        .replace("compose.yml", "volumes:\n  data:\n", "volumes:\n  data:\n  elsewhere:\n");
+    let change = house.pull_request(recipe).await;
+
+    change.says(MEMBER, "!testme upgrade").await;
+
+    let verdict = change.hears("**Failed: upgrade.**").await;
+    verdict.contains("the marker (file in volume data) was gone after the upgrade");
     house.is_empty().await;
 }

@@ -96,7 +96,7 @@ fn make() -> Rig {
             "domain: ci.test\nstate_dir: {state}\nforge: {{url: 'http://127.0.0.1:1', organisation: recipes, token_file: {token}}}\n\
              proxy: {{address: '127.0.0.1:{HTTPS_PORT}', http_port: {HTTP_PORT}, domain: stories-proxy.ci.test, \
              certificate_file: {certificate}, key_file: {key}, ca_file: {authority}}}\n\
-             backup: {{domain: stories-backup.ci.test}}\n",
+             backup: {{image: 'cc-ci-test/backup:1', domain: stories-backup.ci.test}}\n",
             state = dir.join("proxy").display(),
             token = token.display(),
             certificate = rig.certificate.display(),

@@ -150,7 +150,7 @@ cc_ci_run() {
   events=$!
   pids+=("$events")
   began=$(milliseconds)
-  "$cc_ci" run "$dir/clone" --config "$config" --log "$dir/run.log" >"$dir/run.txt" 2>&1 || { cat "$dir/run.txt" >&2; die 'the run did not pass'; }
+  "$cc_ci" run "$dir/clone" --stage install --config "$config" --log "$dir/run.log" >"$dir/run.txt" 2>&1 || { cat "$dir/run.txt" >&2; die 'the run did not pass'; }
   ended=$(milliseconds)
   world_stop "$events"
   ours+=($((ended - began)))
