@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cc_ci::abra::driver::{Abra, Failed, Home, Listener};
 use cc_ci::backup::service::BackupService;
+use cc_ci::compose::policy::Passed;
 use cc_ci::model::AppDomain;
 use cc_ci::sandbox::{self, Stream};
 use cc_ci::swarm::Swarm;
@@ -92,7 +93,7 @@ impl App {
         session.app_new(&name.parse().unwrap(), &app.domain, &mut heard).await.unwrap();
         session.secret_generate(&app.domain, &mut heard).await.unwrap();
         let before = Before::look(&app.swarm, &app.domain.stack()).await.unwrap();
-        session.deploy(&app.domain, &mut heard).await.unwrap();
+        session.deploy(&app.domain, &Passed::for_our_own(), &mut heard).await.unwrap();
         converge::wait(&app.swarm, &before, LIMIT, &none, &mut |_| {}).await.unwrap();
         Some(app)
     }

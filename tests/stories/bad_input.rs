@@ -6,7 +6,7 @@ use crate::support::*;
 async fn refused(name: &str, recipe: Fixture, words: &[&str]) {
     let Some(house) = House::open(name).await else { return };
     let change = house.pull_request(recipe).await;
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
     let verdict = change.hears("**Failed").await;
     for word in words {
         verdict.contains(word);
@@ -64,7 +64,7 @@ async fn a_comment_of_ten_megabytes_and_what_follows_it() {
     let change = house.pull_request(Fixture::named("app")).await;
 
     change.says(MEMBER, &"lorem ipsum dolor sit amet ".repeat(400_000)).await;
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
 
     change.hears("**Passed").await;
     house.is_empty().await;
@@ -76,7 +76,7 @@ async fn invalid_utf_8_and_control_characters_in_the_log() {
     let recipe = Fixture::named("app").bytes("README.md", b"\xff\xfe\x00\x1b[31mred\n").env("MODE", "crash");
     let change = house.pull_request(recipe).await;
 
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
 
     change.hears("**Failed").await;
     house.page("/runs/1").await.lacks("\u{1b}");
@@ -88,7 +88,7 @@ async fn a_repository_with_ten_thousand_tags() {
     let Some(house) = House::open("many-tags").await else { return };
     let change = house.pull_request(Fixture::named("app").with_lightweight_tags(10_000)).await;
 
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
 
     change.hears("**Passed").await;
     house.is_empty().await;
@@ -100,7 +100,7 @@ async fn an_empty_repository_beside_the_others() {
     house.empty_repository("nothing-here").await;
     let change = house.pull_request(Fixture::named("app")).await;
 
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
 
     change.hears("**Passed").await;
     house.is_empty().await;
@@ -111,7 +111,7 @@ async fn a_pull_request_whose_fork_is_gone() {
     let Some(house) = House::open_asleep("fork-gone").await else { return };
     let change = house.pull_request_from_fork(Fixture::named("app"), MEMBER).await;
 
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
     change.fork_disappears().await;
     house.wake().await;
 

@@ -8,9 +8,9 @@ async fn a_pull_request_closed_before_its_turn_is_not_deployed() {
     let slow = house.pull_request(Fixture::named("app").in_repository("slow").slow(20)).await;
     let late = house.pull_request(Fixture::named("app").in_repository("late")).await;
 
-    slow.says(MEMBER, "!testme").await;
+    slow.says(MEMBER, "!testme install").await;
     house.run_is(1, "running").await;
-    late.says(MEMBER, "!testme").await;
+    late.says(MEMBER, "!testme install").await;
     late.hears("Waiting").await;
     late.closes().await;
 

@@ -7,7 +7,7 @@ async fn the_answer_arrives_when_the_forge_is_back() {
     let Some(house) = House::open("forge-down").await else { return };
     let change = house.pull_request(Fixture::named("app").slow(5)).await;
 
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
     house.has_a_stack().await;
     house.forge_goes_down().await;
     house.run_is(1, "passed").await;

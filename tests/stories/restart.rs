@@ -9,7 +9,7 @@ async fn a_comment_made_while_nobody_was_there_runs_once() {
     house.has_looked().await;
 
     house.dies().await;
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
     house.starts().await;
     house.run_is(1, "queued or later").await;
     house.dies().await;
@@ -28,7 +28,7 @@ async fn a_run_that_was_killed_is_torn_down_and_tried_again() {
     let Some(house) = House::open("killed").await else { return };
     let change = house.pull_request(Fixture::named("app").slow(3)).await;
 
-    change.says(MEMBER, "!testme").await;
+    change.says(MEMBER, "!testme install").await;
     house.has_a_stack().await;
     house.dies().await;
     house.starts().await;

@@ -8,9 +8,9 @@ async fn a_second_request_waits_and_says_for_whom() {
     let slow = house.pull_request(Fixture::named("app").called("slow").slow(15)).await;
     let quick = house.pull_request(Fixture::named("custom-html")).await;
 
-    slow.says(MEMBER, "!testme").await;
+    slow.says(MEMBER, "!testme install").await;
     house.run_is(1, "running").await;
-    quick.says(MEMBER, "!testme").await;
+    quick.says(MEMBER, "!testme install").await;
 
     quick.hears("**Waiting**").await.contains("behind slow #1");
     house.page("/queue").await.contains("custom-html").contains("slow #1");
