@@ -77,6 +77,9 @@ const TEXTS: &[(&str, Reader)] = &[
     ("no services deployed matching label", |_| {
         Class::Infra("there is no backup service on this Swarm; run `cc-ci reconcile backupbot`".into())
     }),
+    ("repository is already locked", |_| {
+        Class::Infra("the repository of the backup service stayed locked by somebody else; `restic unlock` frees it when nobody uses it".into())
+    }),
     ("Failed to run command", |rest| Class::Recipe(format!("a backup or restore hook failed: {}", rest.trim()))),
     ("is not running", |_| {
         Class::Recipe("the container of a backup or restore hook was not running when it was its turn".into())

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::snapshot::{self, Entry, Snapshot};
+use super::{LEFT_BEHIND, LOCKED, UNLOCKED, is_locked};
 use crate::sandbox::{self, Command, SpawnError};
 
 /// A large app's volumes take a while.
@@ -34,7 +36,23 @@ fn restic(words: &[&str]) -> Command {
     ])
 }
 
+/// Waits while the repository is locked by somebody else.
 async fn run(words: &[&str]) -> Result<Vec<u8>, ResticError> {
+    let began = Instant::now();
+    loop {
+        match once(words).await {
+            Err(ResticError::Failed { said, .. }) if is_locked(&said) && began.elapsed() < LOCKED => {
+                if began.elapsed() > LEFT_BEHIND {
+                    once(&["unlock"]).await?;
+                }
+                tokio::time::sleep(UNLOCKED).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn once(words: &[&str]) -> Result<Vec<u8>, ResticError> {
     let output = sandbox::output(&restic(words), &CancellationToken::new(), MOST).await?;
     if output.exit.is_success() {
         return Ok(output.stdout);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ENABLED;
 use super::snapshot::{self, Entry, Snapshot};
+use super::{ENABLED, LEFT_BEHIND, LOCKED, UNLOCKED, is_locked};
 use crate::model::StackName;
 use crate::swarm::exec::{Exec, ExecEnded};
 use crate::swarm::views::Service;
@@ -68,7 +69,28 @@ impl BackupService {
         Ok(BackupService { swarm: swarm.clone(), container, name: service.name })
     }
 
+    /// Waits while the repository is locked by somebody else.
     async fn sh(
+        &self,
+        script: &str,
+        words: &[&str],
+        cancel: &CancellationToken,
+    ) -> Result<(ExecEnded, Vec<u8>), ServiceFault> {
+        let began = Instant::now();
+        loop {
+            match self.sh_once(script, words, cancel).await {
+                Err(ServiceFault::Restic { said, .. }) if is_locked(&said) && began.elapsed() < LOCKED => {
+                    if began.elapsed() > LEFT_BEHIND {
+                        self.sh_once("exec restic --no-cache unlock", &[], cancel).await?;
+                    }
+                    tokio::time::sleep(UNLOCKED).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn sh_once(
         &self,
         script: &str,
         words: &[&str],
@@ -137,13 +159,15 @@ impl BackupService {
         Ok(is_text(path, &begins).then_some(count > 0))
     }
 
-    /// Removes these snapshots and what nothing else needs.
+    /// Removes these snapshots and what nothing else needs. What is shared with others stays packed as it is, so that this does
+    /// not take long however large the repository.
     pub async fn forget(&self, snapshots: &[Snapshot], cancel: &CancellationToken) -> Result<(), ServiceFault> {
         if snapshots.is_empty() {
             return Ok(());
         }
         let ids = snapshots.iter().map(|snapshot| snapshot.id.as_str());
-        let words: Vec<&str> = ["forget", "--prune", "--quiet"].into_iter().chain(ids).collect();
+        let words: Vec<&str> =
+            ["forget", "--prune", "--max-unused=unlimited", "--quiet"].into_iter().chain(ids).collect();
         self.restic(&words, cancel).await.map(drop)
     }
 }

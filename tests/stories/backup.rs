@@ -10,6 +10,7 @@ async fn a_database_is_backed_up_restored_in_place_and_into_a_fresh_app() {
     change.says(MEMBER, "!testme").await;
 
     change.hears("install · backup and restore · upgrade from 1.0.0+17 · uninstall (4 deployments)").await;
+    change.hears("| backup | ✔ passed").await;
     change.hears("**Passed").await.contains("level 3 of 6");
     let page = house.page("/runs/1").await;
     page.contains("row in PostgreSQL of db after the upgrade").contains("file in volume pages after the upgrade");

@@ -10,6 +10,7 @@ async fn a_pull_request_closed_before_its_turn_is_not_deployed() {
 
     slow.says(MEMBER, "!testme install").await;
     house.run_is(1, "running").await;
+    house.has_looked().await;
     late.says(MEMBER, "!testme install").await;
     late.hears("Waiting").await;
     late.closes().await;
