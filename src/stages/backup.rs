@@ -24,6 +24,7 @@ use crate::engine::run::checked;
 use crate::model::{CheckState, EvidenceKind, StackName, StageName};
 use crate::plan::Without;
 use crate::recipe::Said;
+use crate::script::Moment;
 use crate::store::stages::Check;
 use crate::swarm::Swarm;
 use crate::swarm::views::TaskState;
@@ -79,6 +80,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
 
     deploy::settle(job, cancel, BACKUP, &deployed).await?;
     let kept = step.keep(&deployed, &planted).await?;
+    learned.scripts.at(job, cancel, BACKUP, Moment::Backup, &deployed).await?;
     markers::damage(job, cancel, BACKUP, &step.stack, &planted).await?;
     step.restore(&deployed, &kept, "restored in place").await?;
     markers::look(job, cancel, BACKUP, &step.stack, &planted, "after the restore in place").await?;
@@ -89,6 +91,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     learned.deployed = Some(afresh.clone());
     step.restore(&afresh, &kept, "restored into a fresh app").await?;
     markers::look(job, cancel, BACKUP, &step.stack, &planted, "after the restore into a fresh app").await?;
+    learned.scripts.at(job, cancel, BACKUP, Moment::Restore, &afresh).await?;
     markers::remove(job, cancel, BACKUP, &step.stack, &planted).await?;
     let note = format!("snapshot {} restored in place and into a fresh app", kept.short());
     Ok(Done { note: Some(note), waited: afresh.waited })

@@ -45,18 +45,6 @@ async fn a_command_inside_a_code_block_or_a_quote_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_stage_that_is_not_built_is_never_green() {
-    let Some(house) = House::open("not-built").await else { return };
-    let change = house.pull_request(Fixture::named("app")).await;
-
-    change.says(MEMBER, "!testme checks").await;
-
-    change.hears("no stage `checks` yet").await;
-    change.status_is("error").await;
-    house.is_empty().await;
-}
-
-#[tokio::test]
 async fn an_unknown_word_and_a_call_for_help_are_answered() {
     let Some(house) = House::open("help").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;

@@ -19,7 +19,9 @@ async fn an_upgrade_from_the_newest_release_passes_and_the_plan_said_so_before()
 
     change.says(MEMBER, "!testme").await;
 
-    change.hears("install · checks · backup and restore · upgrade from 1.13.0+1.29.0 · uninstall (4 deployments)").await;
+    change
+        .hears("install · checks · backup and restore · upgrade from 1.13.0+1.29.0 · uninstall (4 deployments)")
+        .await;
     let verdict = change.hears("**Passed").await;
     verdict.contains("7 stages").contains("upgrade");
     let run = house.page("/runs/1").await;
