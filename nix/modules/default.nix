@@ -7,6 +7,7 @@
     ./browser.nix
     ./swarm.nix
     ./proxy.nix
+    ./backupbot.nix
     ./backup.nix
     ./monitoring.nix
     ./secrets.nix

@@ -24,6 +24,8 @@ swarm-heal 20
 proxy 20
 proxy-heal 20
 image-prune 20
+backupbot 20
+backupbot-heal 20
 backup 20 everything'
 
 nix_checks() {

@@ -16,7 +16,6 @@ mod witness;
 pub(crate) use docker::missing as no_docker;
 pub(crate) use fixture::Fixture;
 pub(crate) use house::{House, Setup};
-pub(crate) use rig::CC_CI;
 pub(crate) use witness::Witnesses;
 pub(crate) use patience::eventually;
 pub(crate) use rig::{CC_CI, up as shared_rig};
