@@ -6,8 +6,8 @@ mod support;
 
 mod backup;
 mod bad_input;
-mod checks;
 mod canaries;
+mod checks;
 mod closed_before_its_turn;
 mod comments;
 mod doctor;

@@ -221,12 +221,7 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual
-            | Setup::Webhook
-            | Setup::Parallel(_)
-            | Setup::Pictures
-            | Setup::SmallDisk
-            | Setup::Apart => {
+            Setup::Usual | Setup::Webhook | Setup::Parallel(_) | Setup::Pictures | Setup::SmallDisk | Setup::Apart => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
             Setup::RecordingAbra | Setup::Canaries => format!(
@@ -683,7 +678,7 @@ impl House {
 
     /// Looks at the arguments and the environment of all processes under this house's own until it is stopped.
     pub(crate) fn watches_its_processes(&self) -> Watch {
-        let root = self.process.lock().unwrap().as_ref().expect("cc-ci runs").id();
+        let root = self.processes.lock().unwrap().first().expect("cc-ci runs").1.id();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let seen = std::thread::spawn(move || {
             let mut seen = BTreeMap::new();
