@@ -317,7 +317,8 @@ pub fn interrupt(
     if gone.run != id {
         return refuse(format!("the teardown of run {} says nothing of run {id}", gone.run));
     }
-    close_stages(tx, id, &stages::of_run(tx, id)?, why, "the run was interrupted before it", now)?;
+    let planned = close_uninstall(tx, id, &stages::of_run(tx, id)?, &gone.left, now)?;
+    close_stages(tx, id, &planned, why, "the run was interrupted before it", now)?;
     if run.attempt >= ATTEMPTS {
         let reason = format!("{why}, in all of {ATTEMPTS} attempts; `!testme` tries again");
         let verdict = with_leftovers(Verdict { outcome: Outcome::Infra, reason }, &gone.left);
@@ -406,6 +407,31 @@ fn with_leftovers(verdict: Verdict, left: &[String]) -> Verdict {
         }
         outcome => Verdict { outcome, reason: format!("{}; left over: {named}{more}", verdict.reason) },
     }
+}
+
+/// What took down an interrupted run's apps was not its uninstall stage, but its row says what came of it. Gives the other
+/// stages.
+fn close_uninstall(
+    tx: &Transaction,
+    id: RunId,
+    planned: &[Stage],
+    left: &[String],
+    now: Time,
+) -> Result<Vec<Stage>, StoreError> {
+    let apps: Vec<String> = apps::of_run(tx, id)?.into_iter().map(|app| app.domain.to_string()).collect();
+    let (uninstall, others): (Vec<Stage>, Vec<Stage>) =
+        planned.iter().cloned().partition(|stage| stage.name == StageName::Uninstall);
+    let (state, reason) = match (apps.is_empty(), left.is_empty()) {
+        (true, _) => (StageState::Skipped, "nothing was deployed before the interruption".to_owned()),
+        (false, true) => (StageState::Passed, format!("taken down after the interruption: {}", apps.join(", "))),
+        (false, false) => (StageState::Failed, format!("after the interruption it left {}", left.join(", "))),
+    };
+    for stage in &uninstall {
+        if matches!(stage.state, StageState::Running | StageState::Waiting) {
+            stages::finish(tx, id, stage.name, state, Some(&reason), Duration::ZERO, now)?;
+        }
+    }
+    Ok(others)
 }
 
 /// No stage of a run that is over is still open.
@@ -693,6 +719,35 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(next, None);
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_runs_uninstall_says_what_was_taken_down() {
+        for (left, state, words) in [
+            (None, StageState::Passed, "taken down after the interruption: keyc-1.ci.test"),
+            (Some("volume keyc-1_ci_test_data"), StageState::Failed, "after the interruption it left volume"),
+        ] {
+            let (_dir, store) = house().await;
+            let id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
+            does(&store, move |tx| {
+                start(tx, id, &plan(), NOW)?;
+                let domain = "keyc-1.ci.test".parse().map_err(|_| StoreError::Closed)?;
+                let app = intend_app(tx, id, &domain, "/abra", NOW)?;
+                match left {
+                    None => app_is_gone(tx, app, proof("keyc-1_ci_test"), NOW)?,
+                    Some(left) => app_left(tx, app, &[left.to_owned()])?,
+                }
+                interrupt(tx, id, "the runner died", torn_down(tx, id)?, NOW)
+            })
+            .await
+            .unwrap();
+            let stages = store.read(move |db| stages::of_run(db, id)).await.unwrap();
+            let of = |name| stages.iter().find(|stage| stage.name == name).unwrap();
+            let uninstall = of(StageName::Uninstall);
+            assert_eq!(uninstall.state, state);
+            assert!(uninstall.reason.as_ref().unwrap().starts_with(words), "{:?}", uninstall.reason);
+            assert_eq!(of(StageName::Install).state, StageState::Skipped);
+        }
     }
 
     #[tokio::test]
