@@ -26,6 +26,16 @@ pub enum Alarm {
 }
 
 impl Alarm {
+    pub const ALL: [Alarm; 7] = [
+        Alarm::ForgeSilent,
+        Alarm::TokenRefused,
+        Alarm::BotRights,
+        Alarm::Repositories,
+        Alarm::Statuses,
+        Alarm::Reactions,
+        Alarm::Comments,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Alarm::ForgeSilent => "forge-silent",

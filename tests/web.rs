@@ -1,5 +1,7 @@
 //! The pages over real HTTP: with a history, with nothing, and with everything that hostile people can write into a field.
 
+#[path = "web/hostile.rs"]
+mod hostile;
 #[path = "web/house.rs"]
 #[allow(dead_code, reason = "every suite uses its part")]
 mod house;
@@ -10,22 +12,33 @@ use std::time::Duration;
 
 use cc_ci::clock::Time;
 use cc_ci::logs::{self, Log};
-use cc_ci::model::{
-    Asked, CheckState, CommentId, EvidenceKind, Origin, Outcome, Pr, RepoId, RunId, StageName, StageState, Verdict,
-};
+use cc_ci::model::{Asked, CheckState, EvidenceKind, Outcome, RepoId, RunId, StageName, StageState};
 use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
-use cc_ci::store::comments::{self, Seen};
 use cc_ci::store::evidence::{self, Piece};
 use cc_ci::store::heartbeats::{self, Heartbeat};
 use cc_ci::store::repositories::Listed;
 use cc_ci::store::stages::Check;
-use cc_ci::store::{apps, repositories, runs, stages};
+use cc_ci::store::{heartbeats, repositories, runs, stages};
+use hostile::{HOSTILE, encode, hostile_run};
 use house::{House, NOW, Page};
 use tokio_util::sync::CancellationToken;
 
-const PAGES: [&str; 8] =
-    ["/", "/runs", "/queue", "/decisions", "/repositories", "/about", "/runs?outcome=failed", "/nowhere"];
+const PAGES: [&str; 13] = [
+    "/",
+    "/?show=not-enrolled",
+    "/?sort=level&order=turned",
+    "/runs",
+    "/queue",
+    "/decisions",
+    "/repositories",
+    "/hosts",
+    "/search?find=the",
+    "/style",
+    "/about",
+    "/runs?outcome=failed",
+    "/nowhere",
+];
 
 #[tokio::test]
 async fn every_page_is_within_the_policy_with_a_history() {
@@ -33,8 +46,15 @@ async fn every_page_is_within_the_policy_with_a_history() {
     let mut pages: Vec<String> = PAGES.iter().map(|&page| page.to_owned()).collect();
     pages.extend((280..=303).map(|id| format!("/runs/{id}")));
     pages.extend(
-        ["/runs?recipe=keycloak", "/runs?recipe=keycloak&outcome=passed&before=200", "/runs/299/lines"]
-            .map(str::to_owned),
+        [
+            "/recipes/keycloak",
+            "/?show=failing&sort=verdict",
+            "/?find=CLOAK",
+            "/runs?recipe=keycloak",
+            "/runs?recipe=keycloak&outcome=passed&before=200",
+            "/runs/299/lines",
+        ]
+        .map(str::to_owned),
     );
     for address in pages {
         let page = house.get(&address).await;
@@ -120,86 +140,6 @@ async fn a_level_has_a_badge_of_its_own() {
     house.get("/badge/notes/level.svg").await.is_within_policy();
 }
 
-/// What people might write where a recipe, a branch, a title, a check or a reason is expected.
-const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u{1b}[31m\u{202e}javascript:alert(1)\u{0}\n</title></style>";
-
-async fn hostile_run(house: &House) -> RunId {
-    let run = house
-        .store
-        .write("is being tested", |tx| {
-            let repository = RepoId(1);
-            for (id, name, enrolled) in [(repository, "recipes/hostile", true), (RepoId(2), "recipes/other", false)] {
-                let repo = name.parse().unwrap();
-                repositories::see(tx, &Listed { id, repo: &repo, enrolled, why: HOSTILE }, NOW, NOW, NOW)?;
-            }
-            repositories::look_failed(tx, repository, HOSTILE, NOW)?;
-            for (id, command) in [(1, HOSTILE), (2, "!testme")] {
-                let seen = Seen {
-                    id: CommentId(id),
-                    repository,
-                    pr: Some(Pr(1)),
-                    author: HOSTILE.into(),
-                    excerpt: HOSTILE.into(),
-                    command: Some(command.into()),
-                    created_at: NOW,
-                    updated_at: NOW,
-                    looks: 0,
-                };
-                comments::insert(tx, &seen, NOW)?;
-            }
-            comments::decide(tx, CommentId(1), Verdict::Refused, HOSTILE, None, NOW)?;
-            let new = runs::NewRun {
-                origin: Origin::Comment,
-                repository: Some(repository),
-                repo_name: HOSTILE.into(),
-                recipe: HOSTILE.into(),
-                base_branch: Some(HOSTILE.into()),
-                title: HOSTILE.into(),
-                comment: Some(CommentId(2)),
-                asked_by: HOSTILE.into(),
-                ..cc_ci::dev::seed::plain_run("x", 1)
-            };
-            let run = runs::queue(tx, &new, NOW)?;
-            runs::queue(tx, &new, NOW)?;
-            runs::set_waits_for(tx, RunId(run.0 + 1), HOSTILE)?;
-            comments::decide(tx, CommentId(2), Verdict::Accepted, HOSTILE, Some(run), NOW)?;
-            runs::start(tx, run, NOW)?;
-            runs::set_recipe(tx, run, HOSTILE, Some(HOSTILE), HOSTILE)?;
-            runs::set_base(tx, run, HOSTILE)?;
-            runs::set_level(tx, run, 3, HOSTILE)?;
-            runs::set_unredactable(tx, run, HOSTILE)?;
-            stages::plan(
-                tx,
-                run,
-                &[
-                    (StageName::Install, StageState::Waiting, None),
-                    (StageName::Backup, StageState::NotApplicable, Some(HOSTILE.into())),
-                ],
-            )?;
-            stages::start(tx, run, StageName::Install, NOW)?;
-            let check = Check {
-                stage: StageName::Install,
-                name: HOSTILE.into(),
-                state: CheckState::Failed,
-                expected: Some(HOSTILE.into()),
-                got: Some(HOSTILE.repeat(2000)),
-                took: None,
-            };
-            stages::add_check(tx, run, &check, NOW)?;
-            let app = apps::intend(tx, run, &"host-000001.ci.test".parse().unwrap(), "/abra", NOW)?;
-            apps::left_over(tx, app, HOSTILE)?;
-            stages::finish(tx, run, StageName::Install, StageState::Failed, Some(HOSTILE), Duration::ZERO, NOW)?;
-            runs::finish(tx, run, Outcome::Failed, HOSTILE, NOW)?;
-            Ok(run)
-        })
-        .await
-        .unwrap();
-    std::fs::create_dir_all(&house.logs).unwrap();
-    let line = format!("2026-01-02T03:04:05.678Z install out {}\n", HOSTILE.replace('\n', "\r"));
-    std::fs::write(logs::path(&house.logs, run), format!("{}{HOSTILE}\n", line.repeat(20))).unwrap();
-    run
-}
-
 #[tokio::test]
 async fn nothing_that_people_write_becomes_markup() {
     let house = House::empty().await;
@@ -211,6 +151,7 @@ async fn nothing_that_people_write_becomes_markup() {
         format!("/runs/{run}/now"),
         format!("/runs/{run}/lines"),
         format!("/runs/{}", run.0 + 1),
+        format!("/recipes/{}", encode(HOSTILE)),
     ]);
     addresses.push("/runs/%3Cscript%3Ealert(1)".into());
     addresses.push("/runs?recipe=%3Cscript%3E".into());
@@ -222,7 +163,7 @@ async fn nothing_that_people_write_becomes_markup() {
         markup::holds_to_the_rules(&page.text, &address);
         page.is_within_policy();
         assert!(!page.text.contains(['\u{1b}', '\u{202e}', '\u{0}']), "{address} lets control characters through");
-        assert!(!page.text.contains("<script>alert") && !page.text.contains("<img"), "{address}");
+        assert!(!page.text.contains("<script>alert") && !page.text.contains("<img src=x"), "{address}");
         assert!(page.text.len() <= 60_000, "{address} weighs {} bytes", page.text.len());
     }
 }
@@ -248,6 +189,18 @@ async fn questions_that_make_no_sense_are_answered_with_a_page() {
         ("/decisions?before=x", 400, "is where an earlier page ended"),
         ("/runs/3/log?offset=-1", 400, "is a place in the log"),
         ("/runs/3/lines?before=1&from=2", 400, "exclude each other"),
+        ("/runs/3/lines?at=lunch", 400, "is a stage or `error`"),
+        ("/runs/3/log?tail=0", 400, "is a number of lines from 1 to"),
+        ("/runs/3/log?tail=2&offset=3", 400, "exclude each other"),
+        ("/?show=odd", 400, "is one of: all failing passing"),
+        ("/?sort=odd", 400, "is one of: name level verdict median"),
+        ("/?order=odd", 400, "is `turned` or nothing"),
+        ("/recipes/unheard-of", 404, "Nothing called <b>unheard-of</b> was tested"),
+        ("/recipes/%ff", 400, "That address cannot be read"),
+        ("/runs/%ff", 400, "That address cannot be read"),
+        ("/runs/%ff/evidence/%fe", 400, "That address cannot be read"),
+        ("/badge/%ff", 400, "That address cannot be read"),
+        ("/%ff", 404, "There is no page here"),
         ("/nowhere", 404, "There is no page here"),
         ("/badge/keycloak.png", 404, "There is no page here"),
         ("/badge/..%2f..%2fetc.svg", 404, "There is no page here"),
@@ -264,16 +217,179 @@ async fn questions_that_make_no_sense_are_answered_with_a_page() {
 #[tokio::test]
 async fn only_reading_is_possible() {
     let house = House::with_history(5).await;
-    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE"] {
         for address in ["/", "/runs/3", "/badge/keycloak.svg", "/health"] {
             let page = house.send(method, address, &[]).await;
             assert_eq!(page.status, 405, "{method} {address}");
             assert_eq!(page.header("allow"), "GET,HEAD".replace(',', ", "), "{method} {address}");
         }
     }
+    for (address, allowed) in
+        [("/", "GET, HEAD, OPTIONS"), ("/runs/3", "GET, HEAD, OPTIONS"), ("/api/v1/runs", "GET, HEAD, POST, OPTIONS")]
+    {
+        let options = house.send("OPTIONS", address, &[]).await;
+        assert_eq!((options.status, options.text.as_str()), (204, ""), "{address}");
+        assert_eq!(options.header("allow"), allowed, "{address}");
+        options.is_within_policy();
+    }
+    assert_eq!(house.send("OPTIONS", "/nowhere", &[]).await.status, 404);
     let mounted = house.send("POST", "/hook", &[]).await;
     assert_eq!((mounted.status, mounted.text.as_str()), (202, "heard"));
     mounted.is_within_policy();
+}
+
+#[tokio::test]
+async fn a_recipe_has_a_page_with_its_level_its_times_and_its_history() {
+    let house = House::with_history(300).await;
+    let page = house.get("/recipes/keycloak").await;
+    let words = markup::words(&page.text);
+    for part in ["Last verdict:", "level", "last ten", "usually takes", "Time per stage", "install", "History", "Badge"]
+    {
+        assert!(words.contains(part), "`{part}` is missing:\n{words}");
+    }
+    assert!(page.text.contains("<svg class=\"chart\"") && page.text.contains("<rect class=\"install\""));
+    assert!(page.text.contains("href=\"https://git.example.org/recipes/keycloak/pulls/"), "{}", page.text);
+    let run = house.queue("keycloak", 77).await;
+    assert!(house.get("/recipes/keycloak").await.text.contains(&format!("href=\"/runs/{run}\"")), "at once");
+}
+
+#[tokio::test]
+async fn recipes_are_ordered_and_filtered_by_links() {
+    let house = House::with_history(300).await;
+    let names = async |address: &str| {
+        let page = house.get(address).await;
+        let rows = page.text.split("<th scope=\"row\"><a href=\"/recipes/").skip(1);
+        rows.map(|row| row.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = names("/").await;
+    let mut sorted = all.clone();
+    sorted.sort();
+    assert!(all.len() > 5 && all == sorted, "{all:?}");
+    sorted.reverse();
+    assert_eq!(names("/?order=turned").await, sorted);
+    assert_eq!(names("/?find=KEYC").await, ["keycloak"]);
+    for address in ["/?sort=level", "/?sort=median", "/?sort=verdict"] {
+        let (mut down, up) = (names(address).await, names(&format!("{address}&order=turned")).await);
+        assert_eq!(down.len(), all.len(), "{address}");
+        assert_ne!(down, up, "{address}");
+        down.sort();
+        assert_eq!(down, all, "{address}");
+    }
+    let (failing, passing) = (names("/?show=failing").await, names("/?show=passing").await);
+    assert!(!passing.is_empty() && failing.iter().all(|name| !passing.contains(name)));
+    let not = house.get("/?show=not-enrolled").await;
+    assert!(not.text.contains("not tested"), "{}", not.text);
+}
+
+#[tokio::test]
+async fn a_commit_that_passes_and_fails_makes_its_recipe_flaky() {
+    let house = House::empty().await;
+    for outcome in [Outcome::Failed, Outcome::Passed] {
+        let run = house.queue("notes", 1).await;
+        house
+            .store
+            .write("is being tested", move |tx| {
+                runs::start(tx, run, NOW)?;
+                runs::finish(tx, run, outcome, "", NOW)
+            })
+            .await
+            .unwrap();
+        let flaky = house.get("/recipes/notes").await.text.contains(">flaky<");
+        assert_eq!(flaky, outcome == Outcome::Passed);
+    }
+    assert!(house.get("/?show=flaky").await.text.contains("/recipes/notes"));
+}
+
+#[tokio::test]
+async fn two_runs_are_compared_where_they_differ() {
+    let house = House::with_history(200).await;
+    let [failed, passed] = ["failed", "passed"].map(|outcome| {
+        let store = house.store.clone();
+        async move {
+            let newest = move |db: &rusqlite::Connection| {
+                Ok(db.query_row(
+                    "select max(id) from runs where recipe = 'keycloak' and outcome = ?1",
+                    [outcome],
+                    |row| row.get::<_, i64>(0),
+                )?)
+            };
+            store.read(newest).await.unwrap()
+        }
+    });
+    let (failed, passed) = (failed.await, passed.await);
+    let page = house.get(&format!("/compare?a={failed}&b={passed}")).await;
+    markup::holds_to_the_rules(&page.text, "/compare");
+    page.is_within_policy();
+    let words = markup::words(&page.text);
+    assert!(words.contains(&format!("Runs {failed} and {passed}")) && words.contains("Last lines of"), "{words}");
+    assert!(page.text.contains("class=\"differs\"") && page.text.contains("class=\"gone\""), "{}", page.text);
+    for (address, status, words) in [
+        ("/compare", 400, "name the two runs"),
+        ("/compare?a=1", 400, "name the two runs"),
+        ("/compare?a=1&b=9999", 404, "Run 9999"),
+        ("/compare?a=x&b=1", 404, "There is no such run"),
+    ] {
+        let page = house.get(address).await;
+        assert!(page.status == status && page.text.contains(words), "{address}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn failing_stages_are_searched_for_a_text() {
+    let house = House::empty().await;
+    let run = hostile_run(&house).await;
+    let page = house.get("/search?find=SCRIPT").await;
+    markup::holds_to_the_rules(&page.text, "/search");
+    assert!(page.text.contains(&format!("href=\"/runs/{run}/lines?from=")), "{}", page.text);
+    assert!(house.get("/search?find=nowhere-said").await.text.contains("No failing stage says that"));
+    assert_eq!(house.get(&format!("/search?find={}", "x".repeat(300))).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_host_is_shown_as_the_runner_saw_it() {
+    let house = House::empty().await;
+    assert!(house.get("/hosts").await.text.contains("No runner was heard yet"));
+    let facts = r#"{"state":"ready","host":{"docker":"27.1","swarm":"manager","nodes":1,"disk_free":50000000000,"disk_size":100000000000,"memory_available":1,"memory_size":4,"containers_running":7}}"#;
+    let beat = heartbeats::Heartbeat { pid: 1, version: "0.1.0".into(), started_at: NOW, at: NOW, facts: facts.into() };
+    house.store.write("is being tested", move |tx| heartbeats::beat(tx, "runner", &beat)).await.unwrap();
+    let words = markup::words(&house.get("/hosts").await.text);
+    for part in
+        ["ready, heard just now", "50.0 GB free of 100.0 GB, 50 %", "7 running", "27.1 , Swarm manager , 1 node"]
+    {
+        assert!(words.contains(part), "`{part}` is missing:\n{words}");
+    }
+    let metrics = house.get("/metrics").await.text;
+    assert!(metrics.contains("cc_ci_disk_free_bytes 50000000000\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_interrupted_run_names_its_next_attempt() {
+    let house = House::empty().await;
+    let [first, second] = house
+        .store
+        .write("is being tested", |tx| {
+            let repo = "recipes/notes".parse().unwrap();
+            repositories::see(tx, &Listed { id: RepoId(1), repo: &repo, enrolled: true, why: "" }, NOW, NOW, NOW)?;
+            let new = runs::NewRun { repository: Some(RepoId(1)), ..cc_ci::dev::seed::plain_run("notes", 1) };
+            let first = runs::queue(tx, &new, NOW)?;
+            runs::start(tx, first, NOW)?;
+            runs::finish(tx, first, Outcome::Interrupted, "the runner died while it ran", NOW)?;
+            let second = runs::queue(tx, &runs::NewRun { attempt: 2, retry_of: Some(first), ..new }, NOW)?;
+            Ok([first, second])
+        })
+        .await
+        .unwrap();
+    let words = markup::words(&house.get(&format!("/runs/{first}")).await.text);
+    assert!(words.contains(&format!("Run {second} tries again: attempt 2")), "{words}");
+    assert!(!markup::words(&house.get(&format!("/runs/{second}")).await.text).contains("tries again"));
+}
+
+#[tokio::test]
+async fn no_runner_was_heard_yet_is_said_from_the_start() {
+    let house = House::empty().await;
+    let ready = house.get("/ready").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text.contains("not heard yet"), "{}", ready.text);
 }
 
 #[tokio::test]
@@ -447,40 +563,6 @@ async fn readiness_gives_its_reasons() {
 }
 
 #[tokio::test]
-async fn what_the_rules_of_prometheus_ask_for_is_measured() {
-    let house = House::with_history(30).await;
-    let now = house.clock.now();
-    let facts = r#"{"host": {"disk_free": 5, "disk_size": 10}, "certificate_until": 1800000000000}"#.to_owned();
-    let beat = Heartbeat { pid: 1, version: "0.1.0".into(), started_at: now, at: now, facts };
-    house.store.write("is being tested", move |tx| heartbeats::beat(tx, "runner", &beat)).await.unwrap();
-    let page = house.get("/metrics").await;
-    assert_eq!((page.status, page.header("content-type")), (200, "text/plain; version=0.0.4"));
-    page.is_within_policy();
-    let names: Vec<&str> =
-        page.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let rules = include_str!("../nix/monitoring/alerts.yaml");
-    let asked: Vec<&str> = rules
-        .lines()
-        .filter(|line| line.trim_start().starts_with("expr:"))
-        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
-        .filter(|word| word.starts_with("cc_ci_"))
-        .collect();
-    assert!(asked.len() >= 9, "{asked:?}");
-    for name in asked {
-        assert!(names.contains(&name), "{name} is asked for and not measured: {}", page.text);
-    }
-    let value = |line: &str| {
-        let found = page.text.lines().find_map(|one| one.strip_prefix(line)?.trim().parse::<f64>().ok());
-        found.unwrap_or_else(|| panic!("no {line}: {}", page.text))
-    };
-    assert!(value("cc_ci_ready ") > 0.5);
-    assert!(value("cc_ci_queue_depth ") > 0.5);
-    assert!(value("cc_ci_runs{outcome=\"passed\"} ") > 0.5);
-    house.alarms.raise(cc_ci::alarms::Alarm::TokenRefused, "refused", house.clock.now());
-    assert!(house.get("/metrics").await.text.contains("\ncc_ci_ready 0\n"));
-}
-
-#[tokio::test]
 async fn a_log_is_served_whole_and_in_parts() {
     let house = House::with_history(30).await;
     let whole = house.get("/runs/28/log").await;
@@ -491,6 +573,11 @@ async fn a_log_is_served_whole_and_in_parts() {
     assert_eq!(from.text, whole.text[100..]);
     let beyond = house.get(&format!("/runs/28/log?offset={}", len + 5)).await;
     assert_eq!((beyond.status, beyond.text.as_str()), (200, ""));
+    let last = house.get("/runs/28/log?tail=2").await.text;
+    assert_eq!((last.lines().count(), whole.text.ends_with(&last)), (2, true));
+    assert_eq!(house.get("/runs/28/log?tail=9999").await.text, whole.text);
+    let stage = house.get("/runs/28/lines?at=fetch").await;
+    assert!(stage.text.contains(" data-found=") && stage.text.contains("<h3>fetch</h3>"), "{}", stage.text);
     let part = house.send("GET", "/runs/28/log", &[("range", "bytes=10-19")]).await;
     assert_eq!((part.status, part.text.as_str()), (206, &whole.text[10..20]));
     assert_eq!(part.header("content-range"), format!("bytes 10-19/{len}"));
@@ -682,6 +769,89 @@ async fn two_processes_share_a_database_and_the_pages_follow() {
         .await;
     assert!(house.get("/runs").await.text.contains("from-elsewhere"));
     watch.abort();
+}
+
+#[tokio::test]
+async fn metrics_are_what_promtool_dashboard_and_alert_rules_read() {
+    let house = House::with_history(60).await;
+    let page = house.get("/metrics").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    for line in ["cc_ci_runs_waiting 2", "cc_ci_runs_running 1", "cc_ci_leftovers 0", "cc_ci_poll_age_seconds 0"] {
+        assert!(page.text.lines().any(|its| its == line), "`{line}` is missing:\n{}", page.text);
+    }
+    assert!(page.text.contains("cc_ci_runs_last_day{outcome=\"passed\"}"), "{}", page.text);
+    assert!(page.text.contains("cc_ci_stage_seconds{stage=\"install\",of=\"p95\"}"), "{}", page.text);
+
+    // What depends on the host and on the forge is named by the code alone.
+    let code = include_str!("../src/web/metrics.rs");
+    let (alerts, dashboard) =
+        (include_str!("../nix/monitoring/alerts.yaml"), include_str!("../nix/monitoring/grafana.json"));
+    for file in [alerts, dashboard] {
+        for name in file.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_')) {
+            assert!(!name.starts_with("cc_ci_") || code.contains(&format!("\"{name}\"")), "{name} is not known");
+        }
+    }
+    let Some(promtool) = std::env::var_os("CC_CI_PROMTOOL") else {
+        println!("SKIPPED metrics_are_what_promtool_dashboard_and_alert_rules_read: CC_CI_PROMTOOL names no promtool");
+        return;
+    };
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/nix/monitoring/alerts.yaml");
+    for arguments in [&["check", "metrics"][..], &["check", "rules", rules]] {
+        let (said, good) = fed(&promtool, arguments, &page.text);
+        assert!(good, "{arguments:?}: {said}");
+    }
+}
+
+/// What a program says of a text, and whether it is content.
+#[expect(clippy::disallowed_methods, reason = "a checker that reads and ends")]
+fn fed(program: &std::ffi::OsStr, arguments: &[&str], text: &str) -> (String, bool) {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that reads files does not wait for it.
+    let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    (said.concat(), output.status.success())
+}
+
+#[tokio::test]
+async fn verdicts_are_a_feed_of_all_and_of_one() {
+    let house = House::with_history(80).await;
+    for (address, title) in
+        [("/feed.atom", "<title>cc-ci</title>"), ("/recipes/keycloak/feed.atom", "<title>cc-ci: keycloak</title>")]
+    {
+        let feed = house.get(address).await;
+        assert_eq!((feed.status, feed.header("content-type")), (200, "application/atom+xml; charset=utf-8"));
+        assert!(feed.text.contains(title) && feed.text.contains("<entry>"), "{}", feed.text);
+        assert!(feed.text.contains("/runs/") && feed.text.ends_with("</feed>\n"));
+        feed.is_within_policy();
+    }
+    assert_eq!(house.get("/recipes/unheard-of/feed.atom").await.status, 404);
+    let house = House::empty().await;
+    hostile_run(&house).await;
+    let feed = house.get("/feed.atom").await;
+    assert!(feed.text.contains("&lt;script&gt;") && !feed.text.contains("<script"), "{}", feed.text);
+    assert!(!feed.text.contains(['\u{1b}', '\u{0}', '\u{202e}']));
+}
+
+#[tokio::test]
+async fn a_badge_is_an_endpoint_for_shields_too() {
+    let house = House::with_history(200).await;
+    let badge = house.get("/badge/keycloak.json").await;
+    assert_eq!((badge.status, badge.header("content-type")), (200, "application/json"));
+    let json: serde_json::Value = serde_json::from_str(&badge.text).unwrap();
+    assert_eq!((&json["schemaVersion"], &json["label"]), (&1.into(), &"cc-ci".into()));
+    assert!(json["message"].as_str().unwrap().contains("level"), "{json}");
+    assert!(!badge.header("etag").is_empty());
+    assert!(house.get("/badge/never-heard-of.json").await.text.contains("not tested yet"));
+    assert_eq!(house.get("/badge/a%20b.json").await.status, 404);
 }
 
 /// Serves a history and a run that never ends, for looking at. `CC_CI_LOOK=127.0.0.1:8099 cargo test --test web look -- --ignored`

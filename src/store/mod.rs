@@ -12,7 +12,7 @@ pub mod deployments;
 pub mod events;
 pub mod evidence;
 pub mod heartbeats;
-pub mod numbers;
+pub mod metrics;
 pub mod outbox;
 pub mod pages;
 #[cfg(test)]

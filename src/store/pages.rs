@@ -105,6 +105,7 @@ pub fn open_count(db: &Connection) -> Result<(i64, i64), StoreError> {
 pub struct Brief {
     pub id: RunId,
     pub pr: Option<Pr>,
+    pub head: String,
     pub outcome: Option<Outcome>,
     pub reason: Option<String>,
     pub queued_at: Time,
@@ -116,7 +117,7 @@ pub struct Brief {
 
 /// Walks `runs_by_recipe`.
 pub(super) const LATEST_OF_RECIPE: &str = "
-    select id, pr, outcome, reason, queued_at, started_at, finished_at, level, level_reason
+    select id, pr, outcome, reason, queued_at, started_at, finished_at, level, level_reason, head
       from runs
      where recipe = ?1
      order by id desc
@@ -135,6 +136,7 @@ pub fn latest_of_recipe(db: &Connection, recipe: &str, count: u32) -> Result<Vec
             finished_at: row.get::<_, Option<i64>>(6)?.map(Time),
             level: row.get(7)?,
             level_reason: row.get(8)?,
+            head: row.get(9)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

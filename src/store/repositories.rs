@@ -152,6 +152,15 @@ pub fn all(db: &Connection) -> Result<Vec<Repository>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those that hold this recipe, by what their `.env.sample` calls it or by their name.
+pub fn of_recipe(db: &Connection, recipe: &str) -> Result<Vec<Repository>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select * from repositories where coalesce(recipe, name) = ?1 order by enrolled desc, owner, name limit 5",
+    )?;
+    let rows = statement.query_map([recipe], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub fn cursor(db: &Connection, name: &str) -> Result<Option<String>, StoreError> {
     Ok(db
         .prepare_cached("select value from cursors where name = ?1")?

@@ -68,7 +68,7 @@ pub(super) fn view(about: &About) -> Markup {
             dl { @for (level, what) in LEVELS { dt { (words::level(Some(level), None)) } dd { (what) } } }
             h2 { "Badges" }
             p { "For a recipe's README:" }
-            pre.code tabindex="0" { "[![cc-ci](" (Outside(about.address)) "/badge/RECIPE.svg)](" (Outside(about.address)) "/runs?recipe=RECIPE)" }
+            pre.code tabindex="0" { "[![cc-ci](" (Outside(about.address)) "/badge/RECIPE.svg)](" (Outside(about.address)) "/recipes/RECIPE)" }
             p.soft { "This is cc-ci " (env!("CARGO_PKG_VERSION")) ", free software under the AGPL. Pages work without their script, which is " a href=(assets::names().script) { "short" } "." }
         }
     };

@@ -140,6 +140,16 @@ impl Known {
     }
 }
 
+/// What may be done with an address: what a refusal of the method says, and this question itself.
+pub(super) fn options(refused: &Response<Body>) -> Option<Response<Body>> {
+    let allow = refused.headers().get(header::ALLOW)?.to_str().ok()?;
+    let allow = HeaderValue::try_from(format!("{allow}, OPTIONS")).ok()?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, allow);
+    Some(response)
+}
+
 /// What every answer of the router has, whoever made it.
 pub(super) fn finish(response: &mut Response<Body>, reads: bool, known: &Known) {
     let unchanged = reads
@@ -160,8 +170,12 @@ pub(super) fn finish(response: &mut Response<Body>, reads: bool, known: &Known) 
 pub(super) enum Wrong {
     #[error("`{name}` {what}")]
     Parameter { name: &'static str, what: String },
+    #[error("that address is not text: what its percent signs stand for is no UTF-8")]
+    Address,
     #[error("there is no run {asked}")]
     NoRun { asked: String, newest: i64 },
+    #[error("there is no recipe {asked}")]
+    NoRecipe { asked: String },
     #[error("there is no such page")]
     NoPage,
     #[error("only reading is possible here")]
@@ -193,8 +207,8 @@ impl Wrong {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Wrong::Parameter { .. } => StatusCode::BAD_REQUEST,
-            Wrong::NoRun { .. } | Wrong::NoPage => StatusCode::NOT_FOUND,
+            Wrong::Parameter { .. } | Wrong::Address => StatusCode::BAD_REQUEST,
+            Wrong::NoRun { .. } | Wrong::NoRecipe { .. } | Wrong::NoPage => StatusCode::NOT_FOUND,
             Wrong::Method => StatusCode::METHOD_NOT_ALLOWED,
             Wrong::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Wrong::Store(_) | Wrong::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,

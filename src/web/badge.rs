@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::answer::{Rendered, Wrong};
 use super::{Fresh, Site};
 use crate::model::Outcome;
@@ -21,6 +23,15 @@ pub(super) async fn verdict(site: &Site, recipe: String) -> Result<Fresh, Wrong>
     let latest = site.store.read(move |db| pages::latest_of_recipe(db, &recipe, 20)).await?;
     let (words, colour) = last_word(&latest);
     Ok(fresh(svg("cc-ci", &words, colour)))
+}
+
+/// The same as shields.io's endpoint reads it.
+pub(super) async fn shield(site: &Site, recipe: String) -> Result<Fresh, Wrong> {
+    let latest = site.store.read(move |db| pages::latest_of_recipe(db, &recipe, 20)).await?;
+    let (message, color) = last_word(&latest);
+    let shield = json!({ "schemaVersion": 1, "label": "cc-ci", "message": message, "color": color });
+    let rendered = Rendered::new("application/json", CACHING, shield.to_string());
+    Ok(Fresh { rendered, good_for: Duration::from_secs(3600) })
 }
 
 /// Its level alone.

@@ -75,15 +75,16 @@ pub(super) async fn look(site: &Site) -> Health {
 }
 
 fn runner_trouble(started_at: Time, now: Time, runner: Option<&Heartbeat>) -> Option<String> {
-    let last = runner.map(|beat| beat.at);
-    let age = now.since(last.unwrap_or(started_at));
-    if age <= RUNNER_SILENT {
-        return None;
-    }
-    Some(match last {
-        Some(_) => format!("not heard for {}; nothing is tested until cc-ci-runner is back", words::rough(age)),
-        None => "never heard; nothing is tested until cc-ci-runner is started".to_owned(),
-    })
+    let Some(last) = runner.map(|beat| beat.at) else {
+        let never = now.since(started_at) > RUNNER_SILENT;
+        return Some(match never {
+            true => "never heard; nothing is tested until cc-ci-runner is started".to_owned(),
+            false => "not heard yet; nothing is tested before it is".to_owned(),
+        });
+    };
+    let age = now.since(last);
+    (age > RUNNER_SILENT)
+        .then(|| format!("not heard for {}; nothing is tested until cc-ci-runner is back", words::rough(age)))
 }
 
 /// What the runner cannot mend itself: that it does not see its host, and what it names under `alarms` in its heartbeat
@@ -141,7 +142,7 @@ mod tests {
         };
         assert_eq!(trouble(Some(100_000), 129_000), None);
         assert!(trouble(Some(100_000), 231_000).unwrap().contains("not heard for 2 min"));
-        assert_eq!(trouble(None, 29_000), None, "both may just have started");
+        assert!(trouble(None, 29_000).unwrap().contains("not heard yet"), "both may just have started");
         assert!(trouble(None, 40_000).unwrap().contains("never heard"));
     }
 

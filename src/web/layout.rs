@@ -64,7 +64,7 @@ pub(super) fn page(shell: &Shell, body: &Markup) -> Markup {
                 }
                 main #main tabindex="-1" data-again=[shell.refresh] { (body) }
                 footer {
-                    p { "cc-ci " (env!("CARGO_PKG_VERSION")) " · all times are UTC · " a href="/ready" { "state" } }
+                    p { "cc-ci " (env!("CARGO_PKG_VERSION")) " · all times are UTC · " a href="/ready" { "state" } " · " a href="/hosts" { "hosts" } " · " a href="/search" { "search in failures" } " · " a href="/feed.atom" { "feed" } " · " a href="/style" { "style" } }
                 }
             }
         }
@@ -88,6 +88,10 @@ pub(super) fn wrong(wrong: &Wrong) -> Markup {
             "That address asks for something odd",
             html! { "The parameter " code { (name) } " " (Outside(what)) ". " a href="/runs" { "All runs" } " are a good place to start over." },
         ),
+        Wrong::Address => (
+            "That address cannot be read",
+            html! { "What its percent signs stand for is not text. The " a href="/" { "overview" } " leads everywhere." },
+        ),
         Wrong::NoRun { asked, newest } => (
             "There is no such run",
             html! {
@@ -95,6 +99,10 @@ pub(super) fn wrong(wrong: &Wrong) -> Markup {
                 @else { "Run " (Outside(asked)) " is not known; the newest is " a href={ "/runs/" (newest) } { "run " (newest) } ". " }
                 a href="/runs" { "All runs" }
             },
+        ),
+        Wrong::NoRecipe { asked } => (
+            "There is no such recipe",
+            html! { "Nothing called " b { (Outside(asked)) } " was tested or seen on the forge. " a href="/" { "All recipes" } },
         ),
         Wrong::NoPage => (
             "There is no page here",

@@ -68,9 +68,20 @@ pub(super) struct Window {
     pub to: u64,
     /// Of the whole log, when it was read.
     pub len: u64,
+    /// Where each line begins: its name in an address.
+    starts: Vec<u64>,
 }
 
+/// Read at a time when a place is looked for.
+const PIECE: usize = 256 << 10;
+
 impl Window {
+    fn new(bytes: &[u8], from: u64, len: u64) -> Window {
+        let ends = bytes.iter().zip(1..).filter(|&(&byte, _)| byte == b'\n').map(|(_, end)| from + end);
+        let starts = std::iter::once(from).chain(ends).collect();
+        Window { text: String::from_utf8_lossy(bytes).into_owned(), from, to: from + bytes.len() as u64, len, starts }
+    }
+
     /// The last lines.
     pub(super) fn tail(log: &mut LogReader) -> io::Result<Window> {
         let len = log.len()?;
@@ -113,8 +124,7 @@ impl Window {
         if let Some((before, _)) = ends.nth(MOST_LINES) {
             start += before + 1;
         }
-        let text = String::from_utf8_lossy(&bytes[start..]).into_owned();
-        Ok(Window { text, from: from + start as u64, to: from + bytes.len() as u64, len })
+        Ok(Window::new(&bytes[start..], from + start as u64, len))
     }
 
     /// The lines from `start`.
@@ -130,37 +140,99 @@ impl Window {
         {
             end = last + 1;
         }
-        let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        Ok(Window { text, from: start, to: start + end as u64, len })
+        Ok(Window::new(&bytes[..end], start, len))
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        self.text.lines().map(Line::parse)
+    /// What the lines of a stage say, without their moments.
+    pub(super) fn texts_of(&self, stage: StageName) -> Vec<String> {
+        let of_stage = self.lines().filter(|(_, line)| line.stage == stage.as_str());
+        of_stage.map(|(_, line)| line.text.into_owned()).collect()
     }
+
+    /// The lines of a stage that hold a text in lower case, and where each begins.
+    pub(super) fn find(&self, stage: StageName, wanted: &str) -> Vec<(u64, String)> {
+        let of_stage = self.lines().filter(|(_, line)| line.stage == stage.as_str());
+        of_stage
+            .filter(|(_, line)| line.text.to_lowercase().contains(wanted))
+            .map(|(at, line)| (at, line.text.into_owned()))
+            .collect()
+    }
+
+    /// Each line, and where it begins.
+    fn lines(&self) -> impl Iterator<Item = (u64, Line<'_>)> {
+        self.starts.iter().copied().zip(self.text.lines().map(Line::parse))
+    }
+}
+
+/// What is looked for in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sought {
+    Stage(StageName),
+    /// The first line that complains; of this stage, where one failed.
+    Error(Option<StageName>),
+}
+
+impl Sought {
+    fn is(self, line: &str) -> bool {
+        let Some(line) = logs::Line::parse(line) else { return false };
+        match self {
+            Sought::Stage(stage) => line.stage == stage,
+            Sought::Error(stage) => {
+                stage.is_none_or(|stage| line.stage == stage) && line.mark().is_none() && complains(line.text)
+            }
+        }
+    }
+}
+
+fn complains(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["error", "fatal", "panic", "failed", "denied", "refused"].iter().any(|word| text.contains(word))
+}
+
+/// Where the first such line begins. Reads the log from its start, one piece at a time.
+pub(super) fn find(log: &mut LogReader, sought: Sought) -> io::Result<Option<u64>> {
+    let (len, mut at) = (log.len()?, 0);
+    while at < len {
+        let bytes = log.read_at(at, PIECE)?;
+        if bytes.is_empty() {
+            break;
+        }
+        // A line longer than a piece is taken in parts.
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(bytes.len(), |newline| newline + 1);
+        let mut begins = at;
+        for line in bytes[..end].split_inclusive(|&byte| byte == b'\n') {
+            if sought.is(String::from_utf8_lossy(line).trim_end_matches('\n')) {
+                return Ok(Some(begins));
+            }
+            begins += line.len() as u64;
+        }
+        at += end as u64;
+    }
+    Ok(None)
 }
 
 /// The lines, under a heading wherever the stage changes.
 pub(super) fn view(window: &Window) -> Markup {
     let mut stage = "";
-    let lines = window.lines().map(|line| {
+    let lines = window.lines().map(|(at, line)| {
         let changed = !line.stage.is_empty() && line.stage != stage;
         if changed {
             stage = line.stage;
         }
-        (changed, line)
+        (changed, at, line)
     });
     html! {
-        @for (changed, line) in lines {
+        @for (changed, at, line) in lines {
             @if changed { h3 { (line.stage) } }
-            (one(&line))
+            (one(at, &line))
         }
     }
 }
 
-fn one(line: &Line) -> Markup {
+fn one(at: u64, line: &Line) -> Markup {
     html! {
-        p class=[(line.stream != "out").then_some(line.stream)] {
-            b { (line.at) }
+        p #{ "L" (at) } class=[(line.stream != "out").then_some(line.stream)] {
+            b { @if !line.at.is_empty() { a href={ "#L" (at) } { (line.at) } } }
             span { (line.text) @if line.left_out > 0 { i { " … " (line.left_out) " more bytes" } } }
         }
     }
@@ -241,6 +313,30 @@ mod tests {
         assert!(window.to < window.len);
         let window = Window::of_failure(&mut log, StageName::Backup).unwrap();
         assert_eq!(window.to, window.len);
+    }
+
+    #[test]
+    fn stages_and_the_first_complaint_are_found_where_they_begin() {
+        let lead = "2026-01-02T03:04:05.678Z install out ";
+        let mut text = format!("{lead}error: but this stage went well\n").repeat(5000);
+        let upgrade = text.len() as u64;
+        text += &format!("{lead}\u{e4}\n{lead}Fatal: here\n").replace("install", "upgrade");
+        let (_dir, mut log) = reader(text.as_bytes());
+        let mut find = |sought| find(&mut log, sought).unwrap();
+        assert_eq!(find(Sought::Stage(StageName::Install)), Some(0));
+        assert_eq!(find(Sought::Stage(StageName::Upgrade)), Some(upgrade));
+        assert_eq!(find(Sought::Error(Some(StageName::Upgrade))), Some(upgrade + lead.len() as u64 + 3));
+        assert_eq!(find(Sought::Error(None)), Some(0));
+        assert_eq!(find(Sought::Stage(StageName::Backup)), None);
+    }
+
+    #[test]
+    fn each_line_knows_where_it_begins() {
+        let text = "2026-01-02T03:04:05.678Z install out \u{e4}\nodd\n2026-01-02T03:04:05.678Z install out b\n";
+        let (_dir, mut log) = reader(text.as_bytes());
+        let window = Window::tail(&mut log).unwrap();
+        let starts: Vec<u64> = window.lines().map(|(at, _)| at).collect();
+        assert_eq!(starts, [0, 40, 44]);
     }
 
     #[test]

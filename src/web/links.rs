@@ -29,6 +29,14 @@ pub(super) fn runs(filter: &Filter, before: Option<RunId>) -> String {
     address
 }
 
+pub(super) fn compare(a: RunId, b: RunId) -> String {
+    format!("/compare?a={a}&b={b}")
+}
+
+pub(super) fn recipe(name: &str) -> String {
+    format!("/recipes/{}", encode(name))
+}
+
 pub(super) fn runs_of(recipe: &str) -> String {
     runs(&Filter { recipe: Some(recipe.to_owned()), outcome: None }, None)
 }

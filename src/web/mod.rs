@@ -10,9 +10,13 @@ pub mod api;
 mod assets;
 mod badge;
 mod cache;
+mod chart;
+mod compare;
 mod decisions;
 mod evidence;
+mod feed;
 mod health;
+mod hosts;
 mod layout;
 mod lines;
 mod links;
@@ -24,12 +28,17 @@ mod outside;
 mod overview;
 mod queue;
 mod raw_log;
+mod recipe;
 mod repositories;
 mod routes;
 mod run;
 mod runs;
+mod search;
 mod shelf;
+mod style;
 mod words;
+
+pub use routes::PAGES;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -38,7 +47,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, Response, Uri};
+use axum::http::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::service::TowerToHyperService;
 use maud::Markup;
 use tokio::net::TcpListener;
@@ -225,6 +234,7 @@ impl Front {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let known = answer::Known::of(request.headers());
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let asks_how = request.method() == Method::OPTIONS;
         if reads && let Some(response) = self.kept(request.uri(), &known).await {
             return response;
         }
@@ -232,6 +242,12 @@ impl Front {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        if asks_how
+            && response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Some(options) = answer::options(&response)
+        {
+            response = options;
+        }
         answer::finish(&mut response, reads, &known);
         response
     }

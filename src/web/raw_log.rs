@@ -63,6 +63,36 @@ pub(super) async fn answer(
     Ok(response)
 }
 
+/// Lines that can be asked for from the end.
+const MOST_TAIL: usize = 10_000;
+
+/// Where the last so many lines begin.
+pub(super) async fn tail(logs: PathBuf, run: RunId, lines: &str) -> Result<u64, Wrong> {
+    let count = lines.parse::<usize>().ok().filter(|count| (1..=MOST_TAIL).contains(count)).ok_or_else(|| {
+        Wrong::parameter("tail", format!("is a number of lines from 1 to {MOST_TAIL}, not `{lines}`"))
+    })?;
+    let found = blocking(move || {
+        let Some(mut log) = lines::open(&logs, run)? else { return Ok(0) };
+        let len = log.len()?;
+        let (mut at, mut seen) = (len, 0);
+        while at > 0 {
+            let from = at.saturating_sub(PIECE as u64);
+            let bytes = log.read_at(from, usize::try_from(at - from).unwrap_or(PIECE))?;
+            for (place, _) in bytes.iter().enumerate().rev().filter(|&(_, &byte)| byte == b'\n') {
+                // The end of the last line begins no other.
+                let begins = from + place as u64 + 1;
+                seen += usize::from(begins < len);
+                if seen == count {
+                    return Ok(begins);
+                }
+            }
+            at = from;
+        }
+        Ok(0)
+    });
+    Ok(found.await?)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Whole,

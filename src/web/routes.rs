@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -15,21 +16,52 @@ use super::answer::{Rendered, Wrong};
 use super::cache::Topic;
 use super::run::Place;
 use super::{
-    Fresh, Site, about, assets, badge, decisions, evidence, health, links, overview, queue, raw_log, repositories,
+    Fresh, Site, about, assets, badge, decisions, evidence, feed, health, links, metrics, overview, queue, raw_log,
+    recipe, repositories,
 };
-use super::{live, metrics, run, runs};
+use super::{compare, hosts, live, run, runs, search, style};
 use crate::model::{RepoName, RunId};
-use crate::store::{numbers, pages};
+use crate::store::pages;
 
 type Shown = Result<Rendered, Wrong>;
 type At = State<Arc<Site>>;
 
+/// The parts of an address that differ; those that are no text get a page that says so.
+pub(super) struct Part<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<Arc<Site>> for Part<T> {
+    type Rejection = Wrong;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Part<T>, Wrong> {
+        Path::from_request_parts(parts, site).await.map(|Path(part)| Part(part)).map_err(|_| Wrong::Address)
+    }
+}
+
 /// Lists that show ages of open runs or alarms are made again after this long, changed or not.
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Every address that is a page for people; what stands in braces differs.
+pub const PAGES: &[&str] = &[
+    "/",
+    "/recipes/{name}",
+    "/runs",
+    "/runs/{id}",
+    "/runs/{id}/lines",
+    "/queue",
+    "/decisions",
+    "/repositories",
+    "/hosts",
+    "/about",
+    "/style",
+    "/search",
+    "/search?find=the",
+    "/compare?a={id}&b={id}",
+];
 
 pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
     Router::new()
         .route("/", get(show_overview))
+        .route("/recipes/{name}", get(show_recipe))
         .route("/runs", get(show_runs))
         .route("/runs/{id}", get(show_run))
         .route("/runs/{id}/now", get(show_run_now))
@@ -41,12 +73,18 @@ pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
         .route("/queue", get(show_queue))
         .route("/decisions", get(show_decisions))
         .route("/repositories", get(show_repositories))
+        .route("/hosts", get(show_hosts))
+        .route("/compare", get(show_compare))
+        .route("/search", get(show_search))
+        .route("/style", get(show_style))
         .route("/about", get(show_about))
         .route("/badge/{file}", get(show_badge))
         .route("/badge/{recipe}/level.svg", get(show_level_badge))
+        .route("/feed.atom", get(show_feed))
+        .route("/recipes/{name}/feed.atom", get(show_recipe_feed))
+        .route("/metrics", get(show_metrics))
         .route("/health", get(say_alive))
         .route("/ready", get(say_ready))
-        .route("/metrics", get(give_metrics))
         .route("/assets/{file}", get(give_asset))
         .merge(super::api::router())
         .fallback(async || Wrong::NoPage)
@@ -55,22 +93,23 @@ pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
         .merge(extra)
 }
 
-#[derive(Deserialize)]
-struct After {
-    after: Option<String>,
+async fn show_overview(State(site): At, uri: Uri) -> Shown {
+    let Query(asked) = query::<overview::Query>(&uri)?;
+    let asked = overview::Asked::parse(asked)?;
+    let address = asked.address();
+    let searched = asked.find.is_some();
+    let render = async {
+        let overview = overview::load(&site, asked).await?;
+        Ok(Fresh::page(overview::view(&overview), overview.now, overview.newest()).at_most(SECOND))
+    };
+    // What people type is hardly ever asked for twice.
+    if searched { Ok(render.await?.rendered) } else { site.page(&uri, address, Topic::Runs, render).await }
 }
 
-async fn show_overview(State(site): At, uri: Uri) -> Shown {
-    let Query(asked) = query::<After>(&uri)?;
-    let after = match asked.after.filter(|after| !after.is_empty()) {
-        Some(after) if after.len() <= 100 => Some(after),
-        Some(_) => return Err(Wrong::parameter("after", "is the name of a recipe, which this is too long for")),
-        None => None,
-    };
-    let address = after.as_ref().map_or_else(|| "/".to_owned(), |after| format!("/?after={}", links::encode(after)));
-    let page = site.page(&uri, address, Topic::Runs, async {
-        let overview = overview::load(&site, after).await?;
-        Ok(Fresh::page(overview::view(&overview), overview.now, overview.newest()).at_most(SECOND))
+async fn show_recipe(State(site): At, uri: Uri, Part(name): Part<String>) -> Shown {
+    let page = site.page(&uri, links::recipe(&name), Topic::Runs, async {
+        let recipe = recipe::load(&site, name.clone()).await?;
+        Ok(Fresh::page(recipe::view(&recipe), recipe.now, recipe.newest()).at_most(SECOND * 10))
     });
     page.await
 }
@@ -95,7 +134,7 @@ async fn show_runs(State(site): At, uri: Uri) -> Shown {
     if deep { Ok(render.await?.rendered) } else { site.page(&uri, address, Topic::Runs, render).await }
 }
 
-async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
+async fn show_run(State(site): At, uri: Uri, Part(id): Part<String>) -> Shown {
     let id = run_id(&site, &id).await?;
     let page = site.page(&uri, links::run(id), Topic::Run(id), async {
         let run = run::load(&site, id, true).await?;
@@ -104,7 +143,7 @@ async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
     page.await
 }
 
-async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Shown {
+async fn show_run_now(State(site): At, uri: Uri, Part(id): Part<String>) -> Shown {
     let id = run_id(&site, &id).await?;
     let page = site.page(&uri, format!("/runs/{id}/now"), Topic::Run(id), async {
         let run = run::load(&site, id, false).await?;
@@ -117,16 +156,21 @@ async fn show_run_now(State(site): At, uri: Uri, Path(id): Path<String>) -> Show
 struct LinesAsked {
     before: Option<String>,
     from: Option<String>,
+    at: Option<String>,
 }
 
-async fn show_lines(State(site): At, uri: Uri, Path(id): Path<String>) -> Result<Rendered, Wrong> {
+async fn show_lines(State(site): At, uri: Uri, Part(id): Part<String>) -> Result<Rendered, Wrong> {
     let id = run_id(&site, &id).await?;
     let Query(asked) = query::<LinesAsked>(&uri)?;
-    let place = match (asked.before, asked.from) {
-        (Some(before), None) => Place::Before(offset("before", &before)?),
-        (None, Some(from)) => Place::From(offset("from", &from)?),
-        (None, None) => Place::Tail,
-        (Some(_), Some(_)) => return Err(Wrong::parameter("before", "and `from` exclude each other")),
+    let place = match (asked.before, asked.from, asked.at.as_deref()) {
+        (Some(before), None, None) => Place::Before(offset("before", &before)?),
+        (None, Some(from), None) => Place::From(offset("from", &from)?),
+        (None, None, Some("error")) => Place::Error,
+        (None, None, Some(stage)) => Place::Stage(
+            stage.parse().map_err(|_| Wrong::parameter("at", format!("is a stage or `error`, not `{stage}`")))?,
+        ),
+        (None, None, None) => Place::Tail,
+        _ => return Err(Wrong::parameter("before", "and `from` and `at` exclude each other")),
     };
     let part = run::load_part(&site, id, place).await?;
     Ok(Rendered::html(run::view_part(&part)))
@@ -135,26 +179,32 @@ async fn show_lines(State(site): At, uri: Uri, Path(id): Path<String>) -> Result
 #[derive(Deserialize)]
 struct LogAsked {
     offset: Option<String>,
+    tail: Option<String>,
 }
 
 async fn show_log(
     State(site): At,
     uri: Uri,
-    Path(id): Path<String>,
+    Part(id): Part<String>,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Wrong> {
     let id = known_run(&site, &id).await?;
     let Query(asked) = query::<LogAsked>(&uri)?;
-    let from = asked.offset.as_deref().map(|text| offset("offset", text)).transpose()?;
+    let from = match (asked.offset.as_deref(), asked.tail.as_deref()) {
+        (Some(from), None) => Some(offset("offset", from)?),
+        (None, Some(lines)) => Some(raw_log::tail(site.logs.to_path_buf(), id, lines).await?),
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err(Wrong::parameter("tail", "and `offset` exclude each other")),
+    };
     raw_log::answer(site.logs.to_path_buf(), id, from, &headers).await
 }
 
-async fn show_evidence(State(site): At, Path((id, name)): Path<(String, String)>) -> Result<Response<Body>, Wrong> {
+async fn show_evidence(State(site): At, Part((id, name)): Part<(String, String)>) -> Result<Response<Body>, Wrong> {
     let id = known_run(&site, &id).await?;
     evidence::answer(&site, id, name).await
 }
 
-async fn show_result(State(site): At, Path(id): Path<String>) -> Result<Response<Body>, Wrong> {
+async fn show_result(State(site): At, Part(id): Part<String>) -> Result<Response<Body>, Wrong> {
     let id = known_run(&site, &id).await?;
     evidence::result(&site, id).await
 }
@@ -167,7 +217,7 @@ struct FollowAsked {
 async fn follow(
     State(site): At,
     uri: Uri,
-    Path(id): Path<String>,
+    Part(id): Part<String>,
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Response<Body>, Wrong> {
@@ -213,17 +263,73 @@ async fn show_repositories(State(site): At, uri: Uri) -> Shown {
     page.await
 }
 
+async fn show_hosts(State(site): At, uri: Uri) -> Shown {
+    let page = site.page(&uri, "/hosts".to_owned(), Topic::Everything, async {
+        let hosts = hosts::load(&site).await?;
+        Ok(Fresh::page(hosts::view(&hosts), hosts.now, Some(hosts.now)).at_most(SECOND))
+    });
+    page.await
+}
+
+#[derive(Deserialize)]
+struct CompareAsked {
+    a: Option<String>,
+    b: Option<String>,
+}
+
+async fn show_compare(State(site): At, uri: Uri) -> Shown {
+    let Query(asked) = query::<CompareAsked>(&uri)?;
+    let (Some(a), Some(b)) = (asked.a, asked.b) else {
+        return Err(Wrong::parameter("a", "and `b` name the two runs: /compare?a=1&b=2"));
+    };
+    let (a, b) = (run_id(&site, &a).await?, run_id(&site, &b).await?);
+    Ok(Rendered::html(compare::view(&compare::load(&site, a, b).await?)))
+}
+
+#[derive(Deserialize)]
+struct SearchAsked {
+    find: Option<String>,
+}
+
+async fn show_search(State(site): At, uri: Uri) -> Shown {
+    let Query(asked) = query::<SearchAsked>(&uri)?;
+    let find = search::parse(asked.find)?;
+    Ok(Rendered::html(search::view(&search::load(&site, find).await?)))
+}
+
+async fn show_style() -> Rendered {
+    Rendered::html(style::view())
+}
+
 async fn show_about(State(site): At) -> Rendered {
     Rendered::html(about::view(&about::About::of(&site)))
 }
 
-async fn show_badge(State(site): At, uri: Uri, Path(file): Path<String>) -> Shown {
+async fn show_feed(State(site): At, uri: Uri) -> Shown {
+    site.page(&uri, "/feed.atom".to_owned(), Topic::Runs, feed::load(&site, None)).await
+}
+
+async fn show_recipe_feed(State(site): At, uri: Uri, Part(name): Part<String>) -> Shown {
+    let address = format!("{}/feed.atom", links::recipe(&name));
+    site.page(&uri, address, Topic::Runs, feed::load(&site, Some(name))).await
+}
+
+async fn show_metrics(State(site): At, uri: Uri) -> Shown {
+    site.page(&uri, "/metrics".to_owned(), Topic::Everything, metrics::page(&site)).await
+}
+
+async fn show_badge(State(site): At, uri: Uri, Part(file): Part<String>) -> Shown {
+    if let Some(recipe) = file.strip_suffix(".json") {
+        let recipe: RepoName = recipe.parse().map_err(|_| Wrong::NoPage)?;
+        let address = format!("/badge/{recipe}.json");
+        return site.page(&uri, address, Topic::Runs, badge::shield(&site, recipe.to_string())).await;
+    }
     let recipe: RepoName = file.strip_suffix(".svg").and_then(|recipe| recipe.parse().ok()).ok_or(Wrong::NoPage)?;
     let address = format!("/badge/{recipe}.svg");
     picture(&recipe, site.page(&uri, address, Topic::Runs, badge::verdict(&site, recipe.to_string())).await)
 }
 
-async fn show_level_badge(State(site): At, uri: Uri, Path(recipe): Path<String>) -> Shown {
+async fn show_level_badge(State(site): At, uri: Uri, Part(recipe): Part<String>) -> Shown {
     let recipe: RepoName = recipe.parse().map_err(|_| Wrong::NoPage)?;
     let address = format!("/badge/{recipe}/level.svg");
     picture(&recipe, site.page(&uri, address, Topic::Runs, badge::level(&site, recipe.to_string())).await)
@@ -248,22 +354,12 @@ async fn say_ready(State(site): At) -> Response<Body> {
     json(status, &health.json())
 }
 
-async fn give_metrics(State(site): At) -> Result<Response<Body>, Wrong> {
-    let numbers = site.store.read(numbers::count).await?;
-    let text = metrics::render(&numbers, &health::look(&site).await);
-    let kind = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((kind, text).into_response())
-}
-
 fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     (status, no_store, axum::Json(value)).into_response()
 }
 
-async fn give_asset(Path(file): Path<String>) -> Result<Response<Body>, Wrong> {
+async fn give_asset(Part(file): Part<String>) -> Result<Response<Body>, Wrong> {
     assets::find(&file).map(Rendered::respond).ok_or(Wrong::NoPage)
 }
 
@@ -289,4 +385,45 @@ pub(super) async fn known_run(site: &Site, text: &str) -> Result<RunId, Wrong> {
 
 fn offset(name: &'static str, text: &str) -> Result<u64, Wrong> {
     text.parse().map_err(|_| Wrong::parameter(name, format!("is a place in the log, a number of bytes, not `{text}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PAGES;
+
+    /// Routes that are no page of their own.
+    const OTHERS: &[&str] = &[
+        "/runs/{id}/now",
+        "/runs/{id}/log",
+        "/runs/{id}/events",
+        "/runs/{id}/evidence/{name}",
+        "/runs/{id}/result.json",
+        "/badge/{file}",
+        "/badge/{recipe}/level.svg",
+        "/feed.atom",
+        "/recipes/{name}/feed.atom",
+        "/metrics",
+        "/health",
+        "/ready",
+        "/assets/{file}",
+    ];
+
+    #[test]
+    fn every_route_is_known_as_a_page_or_as_none() {
+        let code = include_str!("routes.rs");
+        let routes: Vec<&str> = code
+            .split(".route(\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .filter(|at| at.starts_with('/'))
+            .collect();
+        assert!(routes.len() > 10);
+        for route in &routes {
+            let is_page = PAGES.iter().any(|page| page.split('?').next() == Some(route));
+            assert!(is_page || OTHERS.contains(route), "{route} is in neither list");
+        }
+        for page in PAGES.iter().chain(OTHERS).filter_map(|page| page.split('?').next()) {
+            assert!(routes.contains(&page), "{page} has no route");
+        }
+    }
 }

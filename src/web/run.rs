@@ -6,7 +6,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
-use super::lines::{self, Window};
+use super::lines::{self, Sought, Window};
 use super::outside::{Outside, Said};
 use super::overview::usual;
 use super::raw_log::blocking;
@@ -39,6 +39,8 @@ pub(super) struct Page {
     pub leftovers: Vec<String>,
     /// Of the same pull request, newest first, itself too.
     pub siblings: Vec<Run>,
+    /// The attempt that took this one up again.
+    pub next: Option<RunId>,
     pub usual: Option<Duration>,
     /// `None` where there is no log.
     pub log: Option<Window>,
@@ -61,6 +63,7 @@ pub(super) async fn load(site: &Site, id: RunId, with_log: bool) -> Result<Page,
             evidence: kept::of_run(db, id)?,
             leftovers: apps::of_run(db, id)?.into_iter().filter_map(|app| app.leftovers).collect(),
             siblings,
+            next: runs::next_attempt(db, &run)?,
             usual: usual(db, &run.recipe)?,
             run,
             log: None,
@@ -82,7 +85,7 @@ pub(super) async fn load(site: &Site, id: RunId, with_log: bool) -> Result<Page,
     Ok(page)
 }
 
-fn is_fault(state: StageState) -> bool {
+pub(super) fn is_fault(state: StageState) -> bool {
     matches!(state, StageState::Failed | StageState::TimedOut | StageState::Infra)
 }
 
@@ -141,7 +144,7 @@ fn who(page: &Page) -> Markup {
     let forge = page.forge.as_deref();
     html! {
         p.who {
-            a href=(links::runs_of(&run.recipe)) { b { (Outside(&run.recipe)) } }
+            a href=(links::recipe(&run.recipe)) { b { (Outside(&run.recipe)) } }
             @if let Some(pr) = run.pr {
                 " "
                 @match links::pull_request(forge, &run.repo_name, pr) {
@@ -203,6 +206,10 @@ fn verdict(page: &Page) -> Markup {
             }
         }
         @if let Some(newer) = run.superseded_by { p.lead { a href=(links::run(newer)) { "Run " (newer) } " took its place." } }
+        @if let Some(next) = page.next {
+            @let attempt = page.siblings.iter().find(|sibling| sibling.id == next).map_or(run.attempt + 1, |next| next.attempt);
+            p.lead { a href=(links::run(next)) { "Run " (next) } " tries again: attempt " (attempt) "." }
+        }
         @if run.outcome.is_some() {
             p.sum {
                 @if let (Some(started), Some(finished)) = (run.started_at, run.finished_at) {
@@ -210,7 +217,7 @@ fn verdict(page: &Page) -> Markup {
                     span { "ended " (words::when(page.now, finished)) }
                 }
                 @if run.level.is_some() {
-                    span { "level " (words::level(run.level, run.level_reason.as_deref())) @if let Some(reason) = &run.level_reason { span.soft { " " (Outside(reason)) } } }
+                    span { "level " (words::level(run.level, run.level_reason.as_deref())) @if let Some(reason) = run.level_reason.as_ref().filter(|reason| !reason.is_empty()) { span.soft { ": " (Outside(reason)) } } }
                 }
             }
         }
@@ -414,6 +421,9 @@ fn facts(page: &Page) -> Markup {
                 }
                 @if let Some(before) = run.retry_of { dt { "again after" } dd { a href=(links::run(before)) { "run " (before) } } }
                 @if page.siblings.len() > 1 {
+                    @if let Some(before) = page.siblings.iter().find(|sibling| sibling.id < run.id) {
+                        dt { "compare" } dd { a href=(links::compare(before.id, run.id)) { "with run " (before.id) } }
+                    }
                     dt { "other runs of it" }
                     dd.siblings {
                         @for sibling in page.siblings.iter().filter(|sibling| sibling.id != run.id) {
@@ -434,6 +444,7 @@ fn log(page: &Page) -> Markup {
         section.logbox aria-labelledby="log-title" {
             div.title {
                 h2 #log-title { "Log" }
+                (jumps(page))
                 @if follow { p.soft #following hidden[true] { (Standing { class: "running", word: "" }.shape()) "following" } }
                 @if let Some(window) = page.log.as_ref().filter(|window| window.len > 0) {
                     p { a href={ (links::run(id)) "/log" } { "raw, " (size(window.len)) } }
@@ -444,17 +455,33 @@ fn log(page: &Page) -> Markup {
                     @if window.from > 0 {
                         p.more { a #earlier href={ (links::run(id)) "/lines?before=" (window.from) } { "Earlier lines" } }
                     }
-                    div.log #log tabindex="0" role="region" aria-labelledby="log-title"
+                    div.log #log tabindex="0" role="region" aria-label="Lines of the log"
                         data-follow=[follow.then(|| format!("{}/events?from={}", links::run(id), window.to))] { (lines::view(window)) }
                     @if !follow && window.to < window.len {
                         p.more { a #later href={ (links::run(id)) "/lines?from=" (window.to) } { "Later lines" } }
                     }
                 }
                 _ if follow => {
-                    div.log #log tabindex="0" role="region" aria-labelledby="log-title"
+                    div.log #log tabindex="0" role="region" aria-label="Lines of the log"
                         data-follow={ (links::run(id)) "/events?from=0" } {}
                 }
                 _ => p.soft { "There is no log of this run" @if page.run.started_at.is_none() { "; it never started" } "." },
+            }
+        }
+    }
+}
+
+/// To where each stage begins, and to the first line that complains.
+fn jumps(page: &Page) -> Markup {
+    let Some(window) = page.log.as_ref().filter(|window| window.len > 0) else { return html! {} };
+    let to = |at: &str| format!("{}/lines?at={at}", links::run(page.run.id));
+    html! {
+        @if window.from > 0 || window.to < window.len || page.stages.len() > 1 {
+            nav.jumps aria-label="Places in the log" {
+                @for stage in page.stages.iter().filter(|stage| stage.started_at.is_some()) {
+                    a href=(to(stage.name.as_str())) { (stage.name) } " "
+                }
+                @if page.stages.iter().any(|stage| is_fault(stage.state)) { a #first-error href=(to("error")) { "first error" } }
             }
         }
     }
@@ -465,7 +492,8 @@ pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..=999 => format!("{bytes} bytes"),
         1000..=999_999 => format!("{} kB", (bytes + 500) / 1000),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+        1_000_000..=999_999_999 => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes / 100_000_000 % 10),
     }
 }
 
@@ -474,6 +502,10 @@ pub(super) struct LogPart {
     pub run: RunId,
     pub recipe: String,
     pub window: Window,
+    /// The line that was looked for.
+    found: Option<u64>,
+    /// It is the end of a log that still grows.
+    follow: bool,
 }
 
 /// Where a part begins or ends.
@@ -481,42 +513,58 @@ pub(super) struct LogPart {
 pub(super) enum Place {
     Before(u64),
     From(u64),
+    /// Where a stage begins.
+    Stage(StageName),
+    /// The first line of the failing stage that complains, or of all.
+    Error,
     Tail,
 }
 
 pub(super) async fn load_part(site: &Site, id: RunId, place: Place) -> Result<LogPart, Wrong> {
-    let found = site.store.read(move |db| Ok((runs::by_id(db, id)?, pages::newest(db)?))).await?;
-    let (Some(run), _) = found else { return Err(Wrong::NoRun { asked: id.to_string(), newest: found.1 }) };
+    let read = move |db: &_| Ok((runs::by_id(db, id)?, stages::of_run(db, id)?, pages::newest(db)?));
+    let (Some(run), stages, _) = site.store.read(read).await? else {
+        let newest = site.store.read(pages::newest).await?;
+        return Err(Wrong::NoRun { asked: id.to_string(), newest });
+    };
+    let failed = stages.iter().find(|stage| is_fault(stage.state)).map(|stage| stage.name);
     let logs = site.logs.clone();
     let window = blocking(move || {
-        let Some(mut log) = lines::open(&logs, id)? else { return Ok(Window::default()) };
-        match place {
-            Place::Tail => Window::tail(&mut log),
-            Place::From(from) => Window::after(&mut log, from),
+        let Some(mut log) = lines::open(&logs, id)? else { return Ok((Window::default(), None)) };
+        let sought = match place {
+            Place::Tail => return Ok((Window::tail(&mut log)?, None)),
+            Place::From(from) => return Ok((Window::after(&mut log, from)?, None)),
             Place::Before(before) => {
                 let len = log.len()?;
-                Window::before(&mut log, before, len)
+                return Ok((Window::before(&mut log, before, len)?, None));
             }
+            Place::Stage(stage) => Sought::Stage(stage),
+            Place::Error => Sought::Error(failed),
+        };
+        match lines::find(&mut log, sought)? {
+            Some(at) => Ok((Window::after(&mut log, at)?, Some(at))),
+            None => Ok((Window::tail(&mut log)?, None)),
         }
     });
     let recipe = run.pr.map_or_else(|| run.recipe.clone(), |pr| format!("{} #{pr}", run.recipe));
-    Ok(LogPart { run: id, recipe, window: window.await? })
+    let (window, found) = window.await?;
+    let follow = run.outcome.is_none() && place == Place::Tail;
+    Ok(LogPart { run: id, recipe, window, found, follow })
 }
 
 pub(super) fn view_part(part: &LogPart) -> Markup {
     let (id, window) = (part.run, &part.window);
     let body = html! {
-        p.who { a href=(links::run(id)) { "Run " (id) } " of " (Outside(&part.recipe)) }
+        h1 { a href=(links::run(id)) { "Run " (id) } " of " (Outside(&part.recipe)) }
         section.logbox aria-labelledby="log-title" {
             div.title {
-                h1 #log-title { "Log" }
+                h2 #log-title { "Log" }
                 p { a href={ (links::run(id)) "/log" } { "raw, " (size(window.len)) } }
             }
             @if window.from > 0 { p.more { a #earlier href={ (links::run(id)) "/lines?before=" (window.from) } { "Earlier lines" } } }
-            div.log #log tabindex="0" role="region" aria-labelledby="log-title" { (lines::view(window)) }
+            div.log #log tabindex="0" role="region" aria-label="Lines of the log" data-found=[part.found] { (lines::view(window)) }
             @if window.to < window.len { p.more { a #later href={ (links::run(id)) "/lines?from=" (window.to) } { "Later lines" } } }
         }
     };
     let title = format!("Log of run {id}");
-    layout::page(&Shell { title: &title, tab: Some(Tab::Runs), refresh: None }, &body)
+    layout::page(&Shell { title: &title, tab: Some(Tab::Runs), refresh: part.follow.then_some(5) }, &body)
 }

@@ -93,21 +93,27 @@ pub(super) fn view(runs: &Runs) -> Markup {
         @if runs.rows.is_empty() {
             (nothing(runs))
         } @else {
-            table.cards.runs {
-                thead { tr {
-                    th scope="col" { "Run" }
-                    th scope="col" { "Verdict" }
-                    th scope="col" { "Of" }
-                    th scope="col" { "Asked by" }
-                    th.n scope="col" { "Took" }
-                    th.n scope="col" { "When" }
-                } }
-                tbody { @for run in &runs.rows { (row(runs.now, run)) } }
-            }
+            (table(runs.now, &runs.rows))
         }
         (pager(runs))
     };
     layout::page(&Shell { title: &title, tab: Some(Tab::Runs), refresh: Some(10) }, &body)
+}
+
+pub(super) fn table(now: Time, rows: &[Listed]) -> Markup {
+    html! {
+        table.cards.runs {
+            thead { tr {
+                th scope="col" { "Run" }
+                th scope="col" { "Verdict" }
+                th scope="col" { "Of" }
+                th scope="col" { "Asked by" }
+                th.n scope="col" { "Took" }
+                th.n scope="col" { "When" }
+            } }
+            tbody { @for run in rows { (row(now, run)) } }
+        }
+    }
 }
 
 fn filters(filter: &Filter) -> Markup {
@@ -123,7 +129,7 @@ fn filters(filter: &Filter) -> Markup {
                 }
             }
             @if let Some(recipe) = &filter.recipe {
-                p { "only " b { (Outside(recipe)) } " · " a href=(links::runs(&Filter { recipe: None, outcome: filter.outcome }, None)) { "every recipe" } }
+                p { "only " a href=(links::recipe(recipe)) { b { (Outside(recipe)) } } " · " a href=(links::runs(&Filter { recipe: None, outcome: filter.outcome }, None)) { "every recipe" } }
             } @else {
                 form method="get" action="/runs" role="search" {
                     label { span.sr { "Recipe" } input name="recipe" placeholder="Recipe" maxlength="63" autocomplete="off" spellcheck="false"; }
@@ -152,19 +158,19 @@ fn row(now: Time, run: &Listed) -> Markup {
                 }
             }
             td data-label="Of" {
-                a.plain href=(links::runs_of(&run.recipe)) { b { (name(&run.recipe, run.pr)) } } " "
+                a.plain href=(links::recipe(&run.recipe)) { b { (name(&run.recipe, run.pr)) } } " "
                 span.soft.mono { (run.head.get(..8).unwrap_or_default()) }
                 @if !run.title.is_empty() { span.why { (Outside(&run.title)) } }
             }
             td data-label="Asked by" { "@" (Outside(&run.asked_by)) }
-            td.n data-label="took" {
+            td.n.took data-label="took" {
                 @match (run.started_at, run.finished_at) {
                     (Some(started), Some(finished)) => (words::span(finished.since(started))),
                     (Some(started), None) => (words::counting(now, started)),
                     _ => span.soft { "–" },
                 }
             }
-            td.n data-label="When" { (words::when(now, run.finished_at.unwrap_or(run.queued_at))) }
+            td.n.when data-label="When" { (words::when(now, run.finished_at.unwrap_or(run.queued_at))) }
         }
     }
 }

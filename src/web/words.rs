@@ -162,6 +162,11 @@ pub(super) fn level(level: Option<i64>, reason: Option<&str>) -> Markup {
     }
 }
 
+/// The mark of a recipe of which one commit passed and failed.
+pub(super) fn flaky() -> Markup {
+    html! { span.flaky title="One commit passed and failed among the last ten runs" { "flaky" } }
+}
+
 /// Why, in one line of a list.
 pub(super) fn why(reason: &str) -> Markup {
     html! { span.why title=(Outside(reason)) { (Said(first_sentence(reason).0)) } }

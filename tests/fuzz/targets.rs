@@ -321,7 +321,7 @@ fn judge(input: &[u8]) -> String {
     let dir = tempfile::tempdir().unwrap();
     unpacked(input, dir.path());
     let domain: AppDomain = DOMAIN.parse().unwrap();
-    let verdict = match policy::examine(dir.path(), &domain, &Bounds::default(), &[]) {
+    let verdict = match policy::examine(dir.path(), &domain, &BTreeMap::new(), &Bounds::default(), &[]) {
         Ok(verdict) => verdict,
         Err(error) => return format!("unreadable {}", error.to_string().len() % 8),
     };
@@ -331,7 +331,7 @@ fn judge(input: &[u8]) -> String {
     }
     // A recipe without a name is judged by its compose file alone.
     let Ok(recipe) = recipe::open(dir.path()) else { return "allowed, nameless".into() };
-    let env = policy::as_deployed(&recipe.env_for(&domain), &domain);
+    let env = policy::as_deployed(&recipe.env_for(&domain), &domain, &BTreeMap::new());
     let said = recipe.say_unchecked(&env, DOMAIN).expect("what is allowed is read");
     asks_for_nothing(&is_read_back(&said.compose), dir.path());
     format!("allowed, {} services", said.compose.services().len())
@@ -342,7 +342,7 @@ pub(crate) fn is_objected_to(files: &BTreeMap<String, String>) -> bool {
     let dir = tempfile::tempdir().unwrap();
     unpacked(&packed(files), dir.path());
     let (Ok(recipe), Ok(domain)) = (recipe::open(dir.path()), DOMAIN.parse::<AppDomain>()) else { return false };
-    let env = policy::as_deployed(&recipe.env_for(&domain), &domain);
+    let env = policy::as_deployed(&recipe.env_for(&domain), &domain, &BTreeMap::new());
     let Ok(said) = recipe.say_unchecked(&env, DOMAIN) else { return false };
     let tree = is_read_back(&said.compose);
     std::panic::catch_unwind(|| asks_for_nothing(&tree, dir.path())).is_err()

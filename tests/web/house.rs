@@ -24,7 +24,7 @@ pub(crate) struct House {
     pub clock: Clock,
     pub alarms: Alarms,
     pub logs: PathBuf,
-    address: String,
+    pub address: String,
     client: reqwest::Client,
     _dir: tempfile::TempDir,
     _shutdown: DropGuard,

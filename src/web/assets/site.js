@@ -40,11 +40,14 @@
 
   // A run: its log and its state arrive as they happen.
   const log = $('#log');
+  // Lines in the page at most; what is further away is asked for again.
+  const most = 3000;
+  if (log) fold(log);
   if (log?.dataset.follow) followRun(log);
   else if ($('main').dataset.again) lookAgain(Number($('main').dataset.again) * 1000);
 
   function followRun(log) {
-    const most = 5000;
+    let missed = 0;
     let stage = [...log.querySelectorAll('h3')].pop()?.textContent ?? '';
     let soon = 0;
     const pinned = () => log.scrollTop + log.clientHeight > log.scrollHeight - 48;
@@ -60,8 +63,18 @@
         if (document.title !== before) said.textContent = $('#now h1').textContent;
       }, 150);
     };
+    // Whoever scrolls up reads on undisturbed, and is told what came meanwhile.
+    const resume = Object.assign(document.createElement('button'), { id: 'resume', type: 'button', hidden: true });
+    resume.addEventListener('click', () => { missed = 0; resume.hidden = true; down(); log.focus({ preventScroll: true }); });
+    log.after(resume);
+    log.addEventListener('scroll', () => { if (pinned()) { missed = 0; resume.hidden = true; } });
     const add = (data) => {
       const stay = pinned();
+      if (!stay) {
+        missed += data.split('\n').length;
+        resume.textContent = `${missed} newer ${missed === 1 ? 'line' : 'lines'}, to the end`;
+        resume.hidden = false;
+      }
       const lines = document.createDocumentFragment();
       for (const line of data.split('\n')) {
         const [, at, where, stream, text] = /^(\S+) (\S+) (\S+) ?(.*)$/.exec(line) ?? [null, '', '', 'out', line];
@@ -76,7 +89,7 @@
         lines.append(p);
       }
       log.append(lines);
-      while (stay && log.childElementCount > most) log.firstElementChild.remove();
+      while (log.childElementCount > (stay ? most : most * 5)) log.firstElementChild.remove();
       if (stay) down();
     };
     const label = $('#following');
@@ -102,22 +115,137 @@
     }, every);
   }
 
-  // Earlier and later lines come into the page instead of replacing it.
-  document.addEventListener('click', async (event) => {
-    const link = event.target.closest('#earlier, #later');
-    if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  // A stage's lines fold away under its name.
+  function fold(log) {
+    log.addEventListener('click', (event) => {
+      const head = event.target.closest('h3');
+      if (!head) return;
+      const folded = head.classList.toggle('folded');
+      for (let line = head.nextElementSibling; line && line.tagName !== 'H3'; line = line.nextElementSibling) line.hidden = folded;
+    });
+  }
+
+  const part = async (address) => {
+    const answer = await fetch(address).catch(() => null);
+    return answer?.ok ? parse(await answer.text()) : null;
+  };
+
+  // The links to what lies before and after the lines that are here.
+  const link = (id, from) => {
+    const old = $(`#${id}`), fresh = from && $(`#${id}`, from);
+    if (old && fresh) old.href = fresh.getAttribute('href');
+    else if (old && from) old.parentElement.remove();
+    else if (fresh) log[id === 'earlier' ? 'before' : 'after'](fresh.parentElement);
+  };
+  const here = (line) => {
+    $('#log .here')?.classList.remove('here');
+    line?.classList.add('here');
+    line?.scrollIntoView({ block: 'center' });
+  };
+
+  // Earlier and later lines come into the page instead of replacing it; at the other end as many go.
+  const more = async (which) => {
+    const found = await part(which.href);
+    if (!found) { location.href = which.href; return; }
+    const earlier = which.id === 'earlier';
+    const lines = [...$('#log', found).children];
+    const anchor = log.firstElementChild, before = anchor?.getBoundingClientRect().top ?? 0;
+    if (earlier) log.prepend(...lines); else log.append(...lines);
+    link(which.id, found);
+    const gone = [];
+    while (log.childElementCount > most) gone.push((earlier ? log.lastElementChild : log.firstElementChild).parentElement.removeChild(earlier ? log.lastElementChild : log.firstElementChild));
+    if (gone.some((line) => line.id)) {
+      const base = location.pathname.replace(/\/lines$/, '');
+      const edge = earlier ? gone.filter((line) => line.id).pop() : $('#log p');
+      const id = earlier ? 'later' : 'earlier';
+      const address = `${base}/lines?${earlier ? 'from' : 'before'}=${edge.id.slice(1)}`;
+      if ($(`#${id}`)) $(`#${id}`).href = address;
+      else {
+        const p = Object.assign(document.createElement('p'), { className: 'more' });
+        p.append(Object.assign(document.createElement('a'), { id, href: address, textContent: earlier ? 'Later lines' : 'Earlier lines' }));
+        log[earlier ? 'after' : 'before'](p);
+      }
+    }
+    if (earlier && anchor?.isConnected) scrollBy(0, anchor.getBoundingClientRect().top - before);
+  };
+
+  const jump = async (address) => {
+    const found = await part(address);
+    const fresh = found && $('#log', found);
+    if (!fresh) { location.href = address; return; }
+    log.replaceChildren(...fresh.children);
+    link('earlier', found);
+    link('later', found);
+    const line = $(`#L${fresh.dataset.found}`) ?? $('#log p');
+    here(line);
+    if (line?.id) history.replaceState(null, '', `#${line.id}`);
+  };
+
+  document.addEventListener('click', (event) => {
+    const which = event.target.closest('#earlier, #later, .jumps a');
+    if (!which || !log || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    // While it is followed, places are pages of their own.
+    if (which.parentElement.classList.contains('jumps') && log.dataset.follow) return;
     event.preventDefault();
-    const answer = await fetch(link.href).catch(() => null);
-    if (!answer?.ok) { location.href = link.href; return; }
-    const part = parse(await answer.text());
-    const lines = [...$('#log', part).children];
-    const next = $(`#${link.id}`, part);
-    const height = document.documentElement.scrollHeight, inner = log.scrollHeight;
-    if (link.id === 'earlier') {
-      log.prepend(...lines);
-      log.scrollTop += log.scrollHeight - inner;
-      scrollBy(0, document.documentElement.scrollHeight - height);
-    } else log.append(...lines);
-    if (next) link.href = next.getAttribute('href'); else link.parentElement.remove();
+    if (which.id === 'earlier' || which.id === 'later') more(which); else jump(which.href);
+  });
+
+  // A link to a line that is not among those shown leads there all the same.
+  const toLine = () => {
+    const at = /^#L(\d+)$/.exec(location.hash);
+    if (!at || !log || log.dataset.follow) return;
+    const line = document.getElementById(location.hash.slice(1));
+    if (line) here(line);
+    else jump(`${location.pathname.replace(/\/lines$/, '')}/lines?from=${at[1]}`);
+  };
+  addEventListener('hashchange', toLine);
+  toLine();
+
+  // Keys, for those who would rather not reach for the mouse.
+  const places = { o: ['/', 'the overview'], r: ['/runs', 'runs'], q: ['/queue', 'the queue'], d: ['/decisions', 'decisions'], h: ['/hosts', 'hosts'], s: ['/search', 'search in failures'], a: ['/about', 'about'] };
+  const keys = [['j, k', 'next and previous row'], ['enter', 'open it'], ['/', 'find'], ['l', 'to the log'], ['e', 'to the first error'],
+    ...Object.entries(places).map(([key, [, name]]) => [`g ${key}`, name]), ['?', 'this list']];
+  let went = 0;
+  const help = () => {
+    let dialog = $('dialog');
+    if (!dialog) {
+      dialog = document.createElement('dialog');
+      dialog.setAttribute('aria-labelledby', 'keys-title');
+      const title = Object.assign(document.createElement('h2'), { id: 'keys-title', textContent: 'Keys' });
+      const list = document.createElement('dl');
+      for (const [key, what] of keys) {
+        const term = document.createElement('dt');
+        term.append(Object.assign(document.createElement('kbd'), { textContent: key }));
+        list.append(term, Object.assign(document.createElement('dd'), { textContent: what }));
+      }
+      const close = Object.assign(document.createElement('button'), { type: 'button', textContent: 'Close' });
+      close.addEventListener('click', () => dialog.close());
+      dialog.append(title, list, close);
+      document.body.append(dialog);
+    }
+    dialog.showModal();
+  };
+  const row = (step) => {
+    const rows = [...all('tbody tr a:first-of-type, .queue li a, .decision a')].filter((link, at, links) => {
+      const own = link.closest('tr, li, .decision');
+      return links.findIndex((other) => other.closest('tr, li, .decision') === own) === at;
+    });
+    if (!rows.length) return;
+    const at = rows.findIndex((link) => link.closest('tr, li, .decision') === document.activeElement?.closest('tr, li, .decision'));
+    rows[Math.min(rows.length - 1, Math.max(0, at + step))].focus();
+  };
+  const acts = {
+    '?': help,
+    j: () => row(1),
+    k: () => row(-1),
+    l: () => { log?.focus(); log?.scrollIntoView(); },
+    e: () => $('#first-error')?.click(),
+    '/': () => ($('main input:not([type=hidden])') ?? $('header a'))?.focus(),
+  };
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, dialog')) return;
+    if (Date.now() - went < 1500 && places[event.key]) { went = 0; event.preventDefault(); location.href = places[event.key][0]; return; }
+    went = event.key === 'g' ? Date.now() : 0;
+    if (acts[event.key]) { event.preventDefault(); acts[event.key](); }
   });
 })();
