@@ -76,11 +76,12 @@ pub(super) async fn look(site: &Site) -> Health {
 
 fn runner_trouble(started_at: Time, now: Time, runner: Option<&Heartbeat>) -> Option<String> {
     let Some(last) = runner.map(|beat| beat.at) else {
-        let never = now.since(started_at) > RUNNER_SILENT;
-        return Some(match never {
-            true => "never heard; nothing is tested until cc-ci-runner is started".to_owned(),
-            false => "not heard yet; nothing is tested before it is".to_owned(),
-        });
+        let words = if now.since(started_at) > RUNNER_SILENT {
+            "never heard; nothing is tested until cc-ci-runner is started"
+        } else {
+            "not heard yet; nothing is tested before it is"
+        };
+        return Some(words.to_owned());
     };
     let age = now.since(last);
     (age > RUNNER_SILENT)

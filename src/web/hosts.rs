@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::layout::{self, Shell, Tab};
+use super::layout::{self, Shell};
 use super::outside::{Outside, Said};
 use super::run::size;
 use super::{Site, answer::Wrong, health, links, words};
