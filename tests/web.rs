@@ -322,7 +322,7 @@ async fn two_runs_are_compared_where_they_differ() {
     page.is_within_policy();
     let words = markup::words(&page.text);
     assert!(words.contains(&format!("Runs {failed} and {passed}")) && words.contains("Last lines of"), "{words}");
-    assert!(page.text.contains("class=\"differs\"") && page.text.contains("class=\"gone\""), "{}", page.text);
+    assert!(page.text.contains("class=\"differs\"") && page.text.contains("class=\"come\""), "{}", page.text);
     for (address, status, words) in [
         ("/compare", 400, "name the two runs"),
         ("/compare?a=1", 400, "name the two runs"),
@@ -354,7 +354,7 @@ async fn the_host_is_shown_as_the_runner_saw_it() {
     house.store.write("is being tested", move |tx| heartbeats::beat(tx, "runner", &beat)).await.unwrap();
     let words = markup::words(&house.get("/hosts").await.text);
     for part in
-        ["ready, heard just now", "50.0 GB free of 100.0 GB, 50 %", "7 running", "27.1 , Swarm manager , 1 node"]
+        ["ready, heard just now", "50.0 GB free of 100.0 GB, 50 %", "7 running", "27.1, Swarm manager, 1 node"]
     {
         assert!(words.contains(part), "`{part}` is missing:\n{words}");
     }

@@ -102,7 +102,7 @@ fn alarms_of(beat: &Heartbeat) -> Vec<(String, String)> {
 pub(super) fn alarms(reasons: &[Reason]) -> Markup {
     html! {
         @if !reasons.is_empty() {
-            ul.alarms role="alert" { @for reason in reasons { li { b { (Outside(&reason.what)) } " " (Said(&reason.words)) } } }
+            div.alarms role="alert" { ul { @for reason in reasons { li { b { (Outside(&reason.what)) } " " (Said(&reason.words)) } } } }
         }
     }
 }

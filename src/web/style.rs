@@ -76,7 +76,7 @@ fn strip() -> Markup {
             @for (name, (state, share)) in StageName::ALL.iter().zip(bars) {
                 @let standing = words::stage_standing(state);
                 li class={ (standing.class) " g" (share) } {
-                    a href="/style" { span.bar {} span.name { (standing.shape()) (name) span.sr { " " (standing.word) } } span.soft.num { "0:4" (share % 10) } }
+                    a href="/style" title={ (name) ": " (standing.word) } { span.bar {} span.name { (standing.shape()) (name) span.sr { " " (standing.word) } } span.soft.num { "0:4" (share % 10) } }
                 }
             }
         }
