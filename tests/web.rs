@@ -353,8 +353,7 @@ async fn the_host_is_shown_as_the_runner_saw_it() {
     let beat = heartbeats::Heartbeat { pid: 1, version: "0.1.0".into(), started_at: NOW, at: NOW, facts: facts.into() };
     house.store.write("is being tested", move |tx| heartbeats::beat(tx, "runner", &beat)).await.unwrap();
     let words = markup::words(&house.get("/hosts").await.text);
-    for part in
-        ["ready, heard just now", "50.0 GB free of 100.0 GB, 50 %", "7 running", "27.1, Swarm manager, 1 node"]
+    for part in ["ready, heard just now", "50.0 GB free of 100.0 GB, 50 %", "7 running", "27.1, Swarm manager, 1 node"]
     {
         assert!(words.contains(part), "`{part}` is missing:\n{words}");
     }
