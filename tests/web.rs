@@ -16,7 +16,6 @@ use cc_ci::model::{Asked, CheckState, EvidenceKind, Outcome, RepoId, RunId, Stag
 use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
 use cc_ci::store::evidence::{self, Piece};
-use cc_ci::store::heartbeats::{self, Heartbeat};
 use cc_ci::store::repositories::Listed;
 use cc_ci::store::stages::Check;
 use cc_ci::store::{heartbeats, repositories, runs, stages};
