@@ -121,7 +121,7 @@ pub fn help() -> String {
 |---|---|
 | `!testme` | the head of this pull request is deployed and tested: everything that applies |
 | `!testme install` | only the installation |
-| `!testme checks` | not built yet: the recipe's own checks |
+| `!testme checks` | only the checks, the recipe's own among them, on an installation of their own |
 | `!testme backup` | only backup and restore, on an installation of its own |
 | `!testme upgrade` | only the upgrade from what is published |
 | `!testme from=VERSION` | everything, with the upgrade from that version; `!testme upgrade from=VERSION` is the upgrade alone |

@@ -39,24 +39,21 @@ async fn a_script_after_the_first_starts_within_twenty_milliseconds() {
                     (ci.job :again [:page] (fn [{: jobs}] {:status (. (jobs :page) :status)}))";
         Script::new(format!("checks/s{number}.fnl"), text)
     };
-    let mut best = Duration::MAX;
+    // The quickest of each, since whatever else the machine does only adds.
+    let mut quickest = [Duration::MAX; 2];
     for _ in 0..3 {
-        let mut took = Vec::new();
-        for count in [1, 21] {
+        for (count, quickest) in [1, 21].into_iter().zip(&mut quickest) {
             let began = Instant::now();
             let scripts = (0..count).map(script).collect();
             let host = define(kit.clone(), Side::Recipe, Limits::default(), scripts).await.unwrap();
             let heard = play(host, &mut Notes::default(), &[Moment::Install]).await;
             assert_eq!(heard.passed("page")["status"], 200);
-            took.push(began.elapsed());
+            *quickest = began.elapsed().min(*quickest);
         }
-        let each = took[1].saturating_sub(took[0]) / 20;
-        println!(
-            "the first script, with Fennel's compiler: {:?}; each further one, with its two jobs: {each:?}",
-            took[0]
-        );
-        best = best.min(each);
     }
+    let [first, all] = quickest;
+    let best = (all - first) / 20;
+    println!("the first script, with Fennel's compiler: {first:?}; each further one, with its two jobs: {best:?}");
     println!("\nscript_start_ms {:.2}", best.as_secs_f64() * 1000.0);
     assert!(best < Duration::from_millis(20), "{best:?}");
 }
