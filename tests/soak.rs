@@ -154,7 +154,9 @@ async fn trace() {
     let second = house.trace().split_off(dead);
     let listed = points();
     for (life, name, trace) in [(Life::First, "first", &first), (Life::Second, "second", &second)] {
-        trace.iter().for_each(|line| println!("{name}: {line}"));
+        for line in trace {
+            println!("{name}: {line}");
+        }
         let known: Vec<String> = listed.iter().map(|(_, point)| point.clone()).collect();
         let unknown: Vec<&str> = names(trace).difference(&names(&known)).copied().collect();
         assert!(unknown.is_empty(), "not in tests/soak/points.txt ({life:?}): {unknown:?}");

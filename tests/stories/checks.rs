@@ -113,7 +113,10 @@ async fn scripts_in_lua_and_fennel_run_at_their_moments_and_say_what_came() {
 
     change.hears("**Passed").await;
     let run = house.page("/runs/1").await;
-    run.contains("`restore` did not come").contains("keeps.lua seed").contains("keeps.lua alive").contains("this edition has no mail");
+    run.contains("`restore` did not come")
+        .contains("keeps.lua seed")
+        .contains("keeps.lua alive")
+        .contains("this edition has no mail");
     if fennel {
         run.contains("version.fnl version");
     }

@@ -681,15 +681,13 @@ impl House {
         let root = self.processes.lock().unwrap().first().expect("cc-ci runs").1.id();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let seen = std::thread::spawn(move || {
-            let mut seen = BTreeMap::new();
+            let mut seen = BTreeSet::new();
             // Between two looks a moment passes, unless it is told to end.
             while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(20))
             {
-                for (what, bytes) in processes_under(root) {
-                    seen.insert((what, bytes), ());
-                }
+                seen.extend(processes_under(root));
             }
-            seen.into_keys().collect()
+            seen.into_iter().collect()
         });
         Watch { stop, seen }
     }
