@@ -35,8 +35,9 @@ async fn a_member_asks_and_the_head_is_queued_with_eyes_a_pending_status_and_a_c
     assert_eq!(house.forge.last_status('a').unwrap().state.as_str(), "pending");
     let comment = house.comment_on("keycloak", 'a').unwrap();
     assert!(comment.starts_with("**Waiting** · keycloak at `aaaaaaaa` · asked by member · [run 1]("), "{comment}");
-    let posted: Vec<&str> = house.forge.state().requests.iter().rev().take(3).rev().copied().collect();
-    assert_eq!(posted, ["react", "set_status", "post_comment"]);
+    let posted: Vec<&str> = house.forge.state().requests.iter().rev().take(4).rev().copied().collect();
+    // Before a head's first comment it looks whether a process that died said it already.
+    assert_eq!(posted, ["react", "set_status", "comments_of", "post_comment"]);
 }
 
 #[tokio::test]

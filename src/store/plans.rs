@@ -48,7 +48,7 @@ async fn lists_walk_their_index() {
         (runs::RUNNING, "runs_waiting"),
         (runs::UNWANTED, "runs_waiting"),
         (runs::OF_PR, "runs_by_pr "),
-        (runs::NEXT_ATTEMPT, "runs_by_pr "),
+        (runs::NEXT_ATTEMPT, "runs_by_retry_of "),
         (runs::PASSED, "runs_by_recipe_outcome "),
         (runs::LEVELS, "runs_by_recipe "),
         (comments::UNDECIDED, "comments_undecided"),

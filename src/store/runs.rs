@@ -302,15 +302,12 @@ pub fn of_pr(db: &Connection, repository: RepoId, pr: Pr, count: u32) -> Result<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The run that took up an interrupted or blameless one again. Walks `runs_by_pr`.
-pub fn next_attempt(db: &Connection, run: &Run) -> Result<Option<RunId>, StoreError> {
-    let (Some(repository), Some(pr)) = (run.repository, run.pr) else { return Ok(None) };
-    let mut statement = db.prepare_cached(NEXT_ATTEMPT)?;
-    Ok(statement.query_row(params![repository, pr, run.id], |row| row.get(0)).optional()?)
+/// The run that took up an interrupted or blameless one again. Walks `runs_by_retry_of`.
+pub fn next_attempt(db: &Connection, run: RunId) -> Result<Option<RunId>, StoreError> {
+    Ok(db.prepare_cached(NEXT_ATTEMPT)?.query_row([run], |row| row.get(0)).optional()?)
 }
 
-pub(super) const NEXT_ATTEMPT: &str = "
-    select id from runs where repository = ?1 and pr = ?2 and id > ?3 and retry_of = ?3 order by id desc limit 1";
+pub(super) const NEXT_ATTEMPT: &str = "select id from runs where retry_of = ?1 order by id desc limit 1";
 
 pub(super) const OF_PR: &str = "select * from runs where repository = ?1 and pr = ?2 order by id desc limit ?3";
 

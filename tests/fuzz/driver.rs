@@ -94,7 +94,7 @@ impl Tally {
         std::fs::write(&last, input).unwrap();
         let started = processor_time();
         let answer = catch_unwind(AssertUnwindSafe(|| (target.attempt)(input)));
-        let took = processor_time() - started;
+        let took = processor_time().saturating_sub(started);
         self.tried += 1;
         self.slowest = self.slowest.max(took);
         let shown: String = String::from_utf8_lossy(input).chars().take(2000).collect();
