@@ -9,7 +9,7 @@ async fn a_database_is_backed_up_restored_in_place_and_into_a_fresh_app() {
 
     change.says(MEMBER, "!testme").await;
 
-    change.hears("install · backup and restore · upgrade from 1.0.0+17 · uninstall (4 deployments)").await;
+    change.hears("install · checks · backup and restore · upgrade from 1.0.0+17 · uninstall (4 deployments)").await;
     change.hears("| backup | ✔ passed").await;
     change.hears("**Passed").await.contains("level 3 of 6");
     let page = house.page("/runs/1").await;
@@ -31,7 +31,7 @@ async fn data_that_no_label_asks_to_keep_is_not_tested_and_costs_the_level() {
 
     change.says(MEMBER, "!testme").await;
 
-    change.hears("install · no backup · upgrade from 1.0.0+1 · uninstall").await;
+    change.hears("install · checks · no backup · upgrade from 1.0.0+1 · uninstall").await;
     let verdict = change.hears("**Passed").await;
     verdict.contains("no label asks for a backup, and there is data in the volume data").contains("level 2 of 6");
     house.is_empty().await;
