@@ -115,7 +115,7 @@ pub async fn swarm(config: &Config) -> Result<Vec<String>, ReconcileError> {
     swarm::reconcile(&docker, &config.proxy.network).await
 }
 
-/// What [`swarm`] would find in order, or what stands in its way; changes nothing.
+/// What [`swarm()`] would find in order, or what stands in its way; changes nothing.
 pub async fn look_at_swarm(docker: &Swarm, network: &str) -> Result<Vec<String>, ReconcileError> {
     swarm::look(docker, network).await
 }
