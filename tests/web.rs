@@ -561,6 +561,21 @@ async fn readiness_gives_its_reasons() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_taken_before_the_end_is_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let house = House::empty().await;
+    let mut early = tokio::net::TcpStream::connect(house.address.trim_start_matches("http://")).await.unwrap();
+    // Connections are taken in their order, so with this answer the one before was taken too.
+    assert_eq!(house.get("/health").await.status, 200);
+    house.ends();
+    tokio::task::yield_now().await;
+    early.write_all(b"GET /health HTTP/1.1\r\nhost: ci\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_log_is_served_whole_and_in_parts() {
     let house = House::with_history(30).await;
     let whole = house.get("/runs/28/log").await;

@@ -23,6 +23,9 @@ use super::Front;
 const MOST_CONNECTIONS: usize = 4096;
 /// From the first byte, or since the last answer, to the end of a request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// What a connection that was just taken is given for its first request when the server ends: its client has no way to know
+/// that nobody will answer, and the one who listens next never hears of it.
+const FIRST_WITHIN: Duration = Duration::from_millis(150);
 /// What an answer in progress is given when the server ends.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -66,7 +69,10 @@ pub(super) async fn serve(
 
 async fn converse(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: CancellationToken) {
     let _ = stream.set_nodelay(true);
+    let asked = CancellationToken::new();
+    let heard = asked.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        heard.cancel();
         let front = Arc::clone(&front);
         async move {
             let mut request = request.map(Body::new);
@@ -83,7 +89,13 @@ async fn converse(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdo
     // What goes wrong here is the client going away; nobody needs to hear of it.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = shutdown.cancelled() => {}
     }
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = asked.cancelled() => {}
+        () = tokio::time::sleep(FIRST_WITHIN) => {}
+    }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }

@@ -27,7 +27,8 @@ pub(crate) struct House {
     pub address: String,
     client: reqwest::Client,
     _dir: tempfile::TempDir,
-    _shutdown: DropGuard,
+    shutdown: CancellationToken,
+    _ends: DropGuard,
 }
 
 pub(crate) struct Page {
@@ -79,7 +80,12 @@ impl House {
         tokio::spawn(web::serve(listener, web, shutdown.clone()));
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        House { store, clock, alarms, logs, address, client, _dir: dir, _shutdown: shutdown.drop_guard() }
+        House { store, clock, alarms, logs, address, client, _dir: dir, _ends: shutdown.clone().drop_guard(), shutdown }
+    }
+
+    /// The server is told to end.
+    pub(crate) fn ends(&self) {
+        self.shutdown.cancel();
     }
 
     pub(crate) async fn get(&self, address: &str) -> Page {
