@@ -61,6 +61,8 @@ proxy = {key: config["proxy"][key] for key in ("address", "http_port", "domain")
 settings = {"forge": {"poll": {"interval": "1s"}}, "web": config["web"], "proxy": proxy}
 print("{ services.cc-ci = builtins.fromJSON ''", json.dumps({
     "enable": True, "domain": config["domain"], "settings": settings,
+    # Its image is one that Nix makes; the world has the service already.
+    "backupbot": {"enable": False},
     "forge": {"url": config["forge"]["url"], "organisation": config["forge"]["organisation"]},
     "credentials": {"forge-token": "/world/token", "certificate": "/world/certificate.pem", "certificate-key": "/world/key.pem"},
 }), "''; }")

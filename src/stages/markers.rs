@@ -314,8 +314,9 @@ impl At<'_> {
         Ok(found.ok_or_else(|| format!("no container of {service} runs")))
     }
 
-    fn file_name(&self) -> String {
-        format!(".{}", self.name)
+    /// Not hidden: whoever empties a folder by `*` spares what begins with a dot.
+    fn file_name(&self) -> &str {
+        self.name
     }
 
     /// The inner error says why it cannot be written there.
@@ -326,7 +327,7 @@ impl At<'_> {
                     Ok(container) => container,
                     Err(why) => return Ok(Err(why)),
                 };
-                let written = self.job.swarm.put_file(&container, folder, &self.file_name(), value.as_bytes()).await;
+                let written = self.job.swarm.put_file(&container, folder, self.file_name(), value.as_bytes()).await;
                 match written {
                     Ok(()) => Ok(Ok(())),
                     Err(fault) if is_an_answer(&fault) => Ok(Err(format!("{folder} is no folder that takes a file"))),
