@@ -232,7 +232,8 @@ units_try() {
   stack=$(docker stack ls --format '{{.Name}}' | grep "^proxy_$(jq -r .domain "$units_dir/world.json" | tr . _)") || die 'there is no proxy'
   docker stack rm "$stack" >/dev/null
   inside systemctl start cc-ci-proxy-heal
-  [[ $(docker stack services "$stack" --format '{{.Replicas}}') == 1/1 ]] || die 'the proxy that somebody removed is not back'
+  timeout 60 bash -c "until docker stack services '$stack' --format '{{.Replicas}}' | grep -qx 1/1; do sleep 0.2; done" 2>/dev/null ||
+    die "the proxy that somebody removed is not back: $(docker stack services "$stack" 2>&1; inside journalctl -u cc-ci-proxy-heal -o cat -n 20)"
   holds 'a proxy that somebody removed is back after the next tick of the timer'
 
   inside timeout 60 systemctl stop cc-ci-runner
