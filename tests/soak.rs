@@ -65,7 +65,8 @@ async fn dies_and_nothing_is_lost(life: Life, point: &str, request: &str) -> Opt
             }
             change.hears("**Passed").await;
             // The last steps come behind the verdict.
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            house.is_consistent().await;
+            house.has_looked().await;
         };
         tokio::select! {
             () = &mut dies => true,
@@ -269,9 +270,11 @@ async fn thirty_killed_runs_leave_nothing() {
         let began = Instant::now();
         house.starts().await;
         let gone = format!("select count(*) from apps where run = {run} and gone_at is null");
-        while house.asks_the_database(&gone) > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the run to be taken down", async || match house.asks_the_database(&gone) {
+            0 => Ok(()),
+            left => Err(format!("{left} apps")),
+        })
+        .await;
         spans.push(began.elapsed().as_secs_f64());
         house.run_is(run, if run % 3 == 0 { "infra" } else { "interrupted" }).await;
         if run % 3 == 0 {
