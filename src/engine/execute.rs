@@ -48,6 +48,9 @@ pub struct Engine {
     pub run_ended: Arc<Notify>,
 }
 
+/// Between two attempts at closing a run that the database does not let us close.
+const CLOSED_AGAIN_AFTER: Duration = Duration::from_secs(3);
+
 const STOPPED: &str = "the runner was stopped while it ran";
 
 /// How the stages of a run came out.
@@ -71,8 +74,7 @@ impl Work for Engine {
     async fn carry_out(&self, run: Run, stop: Stop) {
         let id = run.id;
         if let Err(error) = self.try_carry_out(run, &stop).await {
-            tracing::error!(run = %id, error = %causes(&error), "a run could not be written down to its end; closing it");
-            self.pick_up(id).await;
+            tracing::error!(run = %id, error = %causes(&error), "a run could not be written down to its end");
         }
         self.run_ended.notify_one();
     }
@@ -80,7 +82,9 @@ impl Work for Engine {
     async fn pick_up(&self, run: RunId) {
         let why = "cc-ci broke off in the middle by a fault of its own";
         if let Err(error) = recover::close(self, run, why).await {
-            tracing::error!(run = %run, error = %causes(&error), "a run could not be closed; the next start closes it");
+            tracing::error!(run = %run, error = %causes(&error), "a run could not be closed; trying again");
+            // A disk that is full stays so for a while.
+            tokio::time::sleep(CLOSED_AGAIN_AFTER).await;
         }
     }
 }

@@ -5,7 +5,7 @@
 //! waiting or fails; two looks cannot start one run twice. Woken by the bell, by each commit of this process, by the end of a
 //! run, and each second.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,7 +65,8 @@ pub trait Work: Clone + Send + Sync + 'static {
     fn held_up(&self) -> impl Future<Output = Option<String>> + Send;
     /// Takes a started run to its end, teardown and outcome included.
     fn carry_out(&self, run: Run, stop: Stop) -> impl Future<Output = ()> + Send;
-    /// [`Work::carry_out`] broke off half-way, by a fault of ours: closes the run all the same.
+    /// [`Work::carry_out`] broke off half-way, by a fault of ours or of the disk: closes the run all the same. One that it leaves
+    /// open comes back.
     fn pick_up(&self, run: RunId) -> impl Future<Output = ()> + Send;
 }
 
@@ -92,9 +93,8 @@ pub struct Scheduler<W> {
     /// Why none was started at the last look, though there was room.
     held_up: Option<String>,
     under_way: HashMap<RunId, Stop>,
-    tasks: JoinSet<RunId>,
+    tasks: JoinSet<()>,
     whose: HashMap<tokio::task::Id, RunId>,
-    picked_up: HashSet<RunId>,
 }
 
 impl<W: Work> Scheduler<W> {
@@ -109,7 +109,6 @@ impl<W: Work> Scheduler<W> {
             under_way: HashMap::new(),
             tasks: JoinSet::new(),
             whose: HashMap::new(),
-            picked_up: HashSet::new(),
         }
     }
 
@@ -167,6 +166,7 @@ impl<W: Work> Scheduler<W> {
     /// One look at the queue: ends what nobody wants any more, starts what may start, tells the others why they wait.
     pub async fn look(&mut self) -> Result<(), StoreError> {
         self.take_back().await?;
+        self.pick_up_abandoned().await?;
         self.end_pauses().await?;
         self.held_up = None;
         while self.under_way.len() < self.parallel {
@@ -229,39 +229,35 @@ impl<W: Work> Scheduler<W> {
         let stop = Stop::default();
         let (id, work) = (run.id, self.work.clone());
         self.under_way.insert(id, stop.clone());
-        let task = self.tasks.spawn(async move {
-            work.carry_out(run, stop).await;
-            id
-        });
+        let task = self.tasks.spawn(async move { work.carry_out(run, stop).await });
         self.whose.insert(task.id(), id);
+    }
+
+    /// Runs that are open though nobody is at them. Each takes a place until it is closed: what it made may still stand there.
+    async fn pick_up_abandoned(&mut self) -> Result<(), StoreError> {
+        for run in self.ledger.store.read(runs::running).await? {
+            if !self.under_way.contains_key(&run.id) {
+                tracing::error!(run = %run.id, recipe = run.recipe, "a run broke off by a fault of cc-ci or of this machine; closing it");
+                let work = self.work.clone();
+                self.under_way.insert(run.id, Stop::default());
+                let task = self.tasks.spawn(async move { work.pick_up(run.id).await });
+                self.whose.insert(task.id(), run.id);
+            }
+        }
+        Ok(())
     }
 
     /// Never awaits anything but the end itself, so that a look in between loses nothing.
     async fn one_ended(&mut self) {
         let Some(ended) = self.tasks.join_next_with_id().await else { return };
         let task = match &ended {
-            Ok((task, _)) => *task,
+            Ok((task, ())) => *task,
             Err(error) => error.id(),
         };
         let Some(id) = self.whose.remove(&task) else { return };
-        match ended {
-            Err(error) if self.picked_up.insert(id) => {
-                tracing::error!(run = %id, error = %error, "a run broke off by a fault of cc-ci; closing it");
-                let work = self.work.clone();
-                let task = self.tasks.spawn(async move {
-                    work.pick_up(id).await;
-                    id
-                });
-                self.whose.insert(task.id(), id);
-            }
-            Err(error) => {
-                tracing::error!(run = %id, error = %error, "closing the run broke off too; the next start closes it");
-                self.under_way.remove(&id);
-            }
-            Ok(_) => {
-                self.under_way.remove(&id);
-                self.picked_up.remove(&id);
-            }
+        self.under_way.remove(&id);
+        if let Err(error) = ended {
+            tracing::error!(run = %id, error = %error, "what carries out a run fell over");
         }
     }
 

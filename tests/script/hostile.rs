@@ -252,8 +252,7 @@ async fn the_child_has_no_capabilities_no_network_no_files_and_may_not_fork() {
 /// What is not true of a child that should be; nothing when it did not live long enough to be looked at.
 fn confined(pid: u32) -> Option<Result<(), String>> {
     let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).ok();
-    let (status, limits, devices, environment) =
-        (read("status")?, read("limits")?, read("net/dev")?, read("environ")?);
+    let (status, limits, devices, environment) = (read("status")?, read("limits")?, read("net/dev")?, read("environ")?);
     let mut faults = Vec::new();
     for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Threads:\t1"] {
         if !status.contains(line) {

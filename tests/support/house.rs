@@ -392,6 +392,15 @@ impl House {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
+    /// Waits until cc-ci has written these words for its operator.
+    pub(crate) async fn comes_to_say(&self, words: &str) {
+        eventually(&format!("cc-ci to say `{words}`"), || async {
+            let text = std::fs::read_to_string(self.path("cc-ci.txt")).unwrap_or_default();
+            if text.contains(words) { Ok(()) } else { Err(self.said()) }
+        })
+        .await;
+    }
+
     /// A recipe's repository with its history, and an open pull request with its last step.
     pub(crate) async fn pull_request(&self, recipe: Fixture) -> PullRequest<'_> {
         PullRequest::open(self, &recipe, None).await

@@ -19,6 +19,8 @@ struct Held {
     arrived: mpsc::UnboundedSender<(Run, Stop, oneshot::Sender<Outcome>)>,
     broken: Arc<Mutex<Vec<RunId>>>,
     full: Arc<Mutex<Option<String>>>,
+    /// Nothing can be written, so nothing can be closed.
+    stuck: Arc<Mutex<bool>>,
 }
 
 impl Work for Held {
@@ -40,7 +42,9 @@ impl Work for Held {
 
     async fn pick_up(&self, run: RunId) {
         self.broken.lock().unwrap().push(run);
-        self.end(run, Outcome::Infra).await;
+        if !*self.stuck.lock().unwrap() {
+            self.end(run, Outcome::Infra).await;
+        }
     }
 }
 
@@ -65,6 +69,7 @@ struct House {
     arrivals: mpsc::UnboundedReceiver<(Run, Stop, oneshot::Sender<Outcome>)>,
     broken: Arc<Mutex<Vec<RunId>>>,
     full: Arc<Mutex<Option<String>>>,
+    stuck: Arc<Mutex<bool>>,
 }
 
 impl House {
@@ -74,6 +79,7 @@ impl House {
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let broken = Arc::default();
         let full = Arc::default();
+        let stuck = Arc::default();
         let ledger = Ledger::new(store.clone(), crate::bell::Bell::of(dir.path().join("nobody")));
         let work = Held {
             store: store.clone(),
@@ -81,9 +87,10 @@ impl House {
             arrived,
             broken: Arc::clone(&broken),
             full: Arc::clone(&full),
+            stuck: Arc::clone(&stuck),
         };
         let scheduler = Scheduler::new(ledger, clock.clone(), work, parallel, Duration::from_secs(60));
-        House { _dir: dir, store, clock, scheduler, arrivals, broken, full }
+        House { _dir: dir, store, clock, scheduler, arrivals, broken, full, stuck }
     }
 
     async fn asked_for(&self, recipe: &str) -> RunId {
@@ -269,10 +276,33 @@ async fn a_run_that_broke_off_is_closed_all_the_same() {
     let (_, _, let_go) = house.arrival().await;
     drop(let_go);
     house.scheduler.one_ended().await;
+    house.look().await;
     assert_eq!(house.scheduler.busy(), 1, "its place is taken until it is closed");
     house.scheduler.one_ended().await;
     assert_eq!(*house.broken.lock().unwrap(), [id]);
     assert_eq!((house.run(id).await.outcome, house.scheduler.busy()), (Some(Outcome::Infra), 0));
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_closed_is_closed_when_it_can_be() {
+    let mut house = House::with_room_for(1);
+    let id = house.asked_for("keycloak").await;
+    let later = house.asked_for("ghost").await;
+    house.look().await;
+    *house.stuck.lock().unwrap() = true;
+    drop(house.arrival().await);
+    house.scheduler.one_ended().await;
+    house.look().await;
+    house.scheduler.one_ended().await;
+    assert_eq!(house.run(id).await.outcome, None);
+    *house.stuck.lock().unwrap() = false;
+    house.look().await;
+    assert!(house.run(later).await.started_at.is_none(), "the place is not free yet");
+    house.scheduler.one_ended().await;
+    assert_eq!(*house.broken.lock().unwrap(), [id, id]);
+    assert_eq!(house.run(id).await.outcome, Some(Outcome::Infra));
+    house.look().await;
+    assert_eq!(house.arrival().await.0.id, later);
 }
 
 #[tokio::test]
