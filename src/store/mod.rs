@@ -286,13 +286,19 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     if done > MIGRATIONS.len() {
         return Err(StoreError::Newer { path: path.into(), found, known: MIGRATIONS.len() });
     }
-    for (number, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-        let number = number + 1;
-        transaction.execute_batch(migration).map_err(|source| StoreError::Migration { number, source })?;
-        transaction.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(i64::MAX))?;
+    for number in done..MIGRATIONS.len() {
+        step_up(&transaction, number)?;
     }
     transaction.commit()?;
     crash_point!("db: migrated");
+    Ok(())
+}
+
+/// From schema `done` to the next.
+fn step_up(transaction: &Transaction, done: usize) -> Result<(), StoreError> {
+    let number = done + 1;
+    transaction.execute_batch(MIGRATIONS[done]).map_err(|source| StoreError::Migration { number, source })?;
+    transaction.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(i64::MAX))?;
     Ok(())
 }
 
@@ -316,6 +322,38 @@ pub(crate) mod tests {
         let error = Store::open(&path).err().expect("a newer schema was opened").to_string();
         assert!(error.contains("newer cc-ci (schema 99"), "{error}");
         drop(dir);
+    }
+
+    /// Somebody who updates has runs, with what belongs to them.
+    #[test]
+    fn every_migration_keeps_what_older_programs_wrote_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cc-ci.db");
+        let mut connection = connect(&path).unwrap();
+        let transaction = connection.transaction().unwrap();
+        step_up(&transaction, 0).unwrap();
+        transaction.execute_batch(include_str!("first_schema.sql")).unwrap();
+        transaction.commit().unwrap();
+        let tables: Vec<String> = {
+            let mut names = connection.prepare("select name from sqlite_schema where type = 'table'").unwrap();
+            names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let count = |connection: &Connection, table: &str| -> i64 {
+            connection.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0)).unwrap()
+        };
+        let before: Vec<(String, i64)> =
+            tables.into_iter().map(|table| (table.clone(), count(&connection, &table))).collect();
+        assert!(before.iter().all(|(_, rows)| *rows > 0), "a table of the first schema has nothing in it: {before:?}");
+
+        migrate(&path, &mut connection).unwrap();
+
+        for (table, rows) in before {
+            assert!(count(&connection, &table) >= rows, "rows of {table} are gone");
+        }
+        let mut orphans = connection.prepare("pragma foreign_key_check").unwrap();
+        assert_eq!(orphans.query_map([], |_| Ok(())).unwrap().count(), 0, "a row lost what it belongs to");
+        let whole: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(whole, "ok");
     }
 
     #[tokio::test]
