@@ -207,7 +207,8 @@ units_try() {
 
   ask one
   passes || die "$(inside /opt/cc-ci runs list --config /units/host.yaml)"
-  holds 'a run passes under the hardened units'
+  inside journalctl -u cc-ci-runner -o json | jq -es 'any(.[]; .F_RUN == "1")' >/dev/null || die 'the journal does not know which run a line is of'
+  holds 'a run passes under the hardened units, and its lines in the journal have its number in a field'
 
   ask two
   inside systemctl restart cc-ci-runner-renew
