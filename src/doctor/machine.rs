@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Row;
 use crate::abra::driver::Abra;
+use crate::backup::service::{BackupService, ServiceFault};
 use crate::clock::{Clock, Time};
 use crate::config::Config;
-use crate::engine::{OWN_PROGRAM, expiry};
+use crate::engine::{OWN_PROGRAM, causes, expiry};
 use crate::model::AppDomain;
 use crate::probe::{Prober, Seen};
 use crate::reconcile::{self, certificate};
@@ -47,6 +48,15 @@ async fn docker(config: &Config) -> Vec<Row> {
     rows.push(match reconcile::look_at_swarm(&swarm, &config.proxy.network).await {
         Ok(said) => Row::ok("swarm", said.join(", ").replace("swarm: ", "").replace("network: ", "network ")),
         Err(error) => Row::of("swarm", &error),
+    });
+    rows.push(match BackupService::find(&swarm).await {
+        Ok(service) => Row::ok("backup service", format!("{} runs", service.name)),
+        Err(fault @ ServiceFault::None) => {
+            let cure = "`cc-ci reconcile backupbot` makes one; on the appliance `systemctl restart cc-ci-backupbot`";
+            let saw = causes(&fault).split("; ").next().unwrap_or_default().to_owned();
+            Row::warn("backup service", format!("{saw}: no recipe's backup can be tried"), cure)
+        }
+        Err(fault) => Row::of("backup service", &fault),
     });
     if ipvs() == Ipvs::Missing {
         let cure = "use a kernel with the module ip_vs; NixOS's has it";

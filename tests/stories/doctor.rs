@@ -21,6 +21,7 @@ async fn a_house_where_all_is_well_is_ready() {
         ("members", "is a member of"),
         ("docker", "live-restore off"),
         ("swarm", "this machine is its manager"),
+        ("backup service", " runs"),
         ("proxy", "knows no app that is not there"),
         ("certificate", "covers *.h"),
         ("abra", "/abra"),
