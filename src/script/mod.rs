@@ -38,7 +38,7 @@ use crate::model::NotA;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Moment {
-    /// The head was deployed afresh and answers.
+    /// The head runs and answers for the first time: deployed afresh, or over the base where only that was asked for.
     Install,
     /// The base of the upgrade was deployed and answers.
     Base,
@@ -46,7 +46,7 @@ pub enum Moment {
     Upgrade,
     /// A backup was made.
     Backup,
-    /// It was restored.
+    /// It was restored, in place and into a fresh app.
     Restore,
 }
 

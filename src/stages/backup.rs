@@ -67,6 +67,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
             "the labels ask for a backup, and there is no volume of which anything would be kept".to_owned(),
         ));
     }
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::Install], &deployed).await?;
     let step = Step { job, cancel, service: BackupService::find(&job.swarm).await?, wanted, stack };
     let chosen: Vec<Marker> =
         markers::choose(&deployed.said).into_iter().filter(|marker| marker.is_kept(&step.wanted)).collect();
@@ -80,7 +81,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
 
     deploy::settle(job, cancel, BACKUP, &deployed).await?;
     let kept = step.keep(&deployed, &planted).await?;
-    learned.scripts.at(job, cancel, BACKUP, Moment::Backup, &deployed).await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::Backup], &deployed).await?;
     markers::damage(job, cancel, BACKUP, &step.stack, &planted).await?;
     step.restore(&deployed, &kept, "restored in place").await?;
     markers::look(job, cancel, BACKUP, &step.stack, &planted, "after the restore in place").await?;
@@ -91,7 +92,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     learned.deployed = Some(afresh.clone());
     step.restore(&afresh, &kept, "restored into a fresh app").await?;
     markers::look(job, cancel, BACKUP, &step.stack, &planted, "after the restore into a fresh app").await?;
-    learned.scripts.at(job, cancel, BACKUP, Moment::Restore, &afresh).await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::Restore], &afresh).await?;
     markers::remove(job, cancel, BACKUP, &step.stack, &planted).await?;
     let note = format!("snapshot {} restored in place and into a fresh app", kept.short());
     Ok(Done { note: Some(note), waited: afresh.waited })

@@ -57,13 +57,13 @@ struct Look<'a> {
     window: Window<'a>,
 }
 
-/// Looks at everything that has to be true now, then runs the scripts' jobs that waited for this moment, whatever the looks came
+/// Looks at everything that has to be true now, then runs the scripts' jobs that waited for these moments, whatever the looks came
 /// to: their rows say more of what is wrong.
 pub(super) async fn at(
     job: &Job,
     cancel: &CancellationToken,
     stage: StageName,
-    moment: Moment,
+    moments: &[Moment],
     scripts: &mut Scripts,
     deployed: &Deployed,
 ) -> Result<Done, Trouble> {
@@ -71,7 +71,7 @@ pub(super) async fn at(
     if let Err(Trouble::Ended) = looked {
         return looked;
     }
-    let ran = scripts.at(job, cancel, stage, moment, deployed).await;
+    let ran = scripts.at(job, cancel, stage, moments, deployed).await;
     let is_recipes = |trouble: &Trouble| matches!(trouble, Trouble::Recipe(_));
     match (looked, ran) {
         (Ok(done), ran) => ran.map(|()| done),

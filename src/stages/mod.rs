@@ -186,7 +186,7 @@ impl Job {
                 let Learned { deployed: Some(deployed), scripts, .. } = learned else {
                     return Err(Trouble::Infra("there is no app to look at, which is a fault of cc-ci".into()));
                 };
-                checks::at(self, cancel, name, Moment::Install, scripts, deployed).await
+                checks::at(self, cancel, name, &[Moment::Install], scripts, deployed).await
             }
         }
     }

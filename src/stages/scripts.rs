@@ -64,13 +64,14 @@ impl Scripts {
         Ok(scripts)
     }
 
-    /// A moment has come: the jobs that waited for it run, and the first that did not pass is the stage's reason.
+    /// Moments have come: the jobs that waited for them run, and the first that did not pass is the stage's reason. One that came
+    /// before changes nothing, so a stage that was asked for alone names `install` too: what its jobs build on has to have run.
     pub(super) async fn at(
         &mut self,
         job: &Job,
         cancel: &CancellationToken,
         stage: StageName,
-        moment: Moment,
+        moments: &[Moment],
         deployed: &Deployed,
     ) -> Result<(), Trouble> {
         if self.hosts.is_empty() {
@@ -81,13 +82,15 @@ impl Scripts {
         let window = Window::of(job, cancel, app.hosts.clone());
         let mut reach = Reach { job, cancel, deployed, prober, window };
         let mut results = Vec::new();
-        for host in &mut self.hosts {
-            let mut hear = |event: Event<'_>| match event {
-                Event::Started { script, job: name } => job.say(stage, &format!("{script}: {name}")),
-                Event::Line { job: name, text, .. } => job.say(stage, &format!("{name}: {text}")),
-                Event::Ended(_) => job.watchdog.heard(),
-            };
-            results.extend(host.moment(moment, &app, &mut reach, &mut hear).await?);
+        let mut hear = |event: Event<'_>| match event {
+            Event::Started { script, job: name } => job.say(stage, &format!("{script}: {name}")),
+            Event::Line { job: name, text, .. } => job.say(stage, &format!("{name}: {text}")),
+            Event::Ended(_) => job.watchdog.heard(),
+        };
+        for &moment in moments {
+            for host in &mut self.hosts {
+                results.extend(host.moment(moment, &app, &mut reach, &mut hear).await?);
+            }
         }
         reach.window.close().await;
         let mut bad = Vec::new();

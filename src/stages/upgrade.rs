@@ -41,7 +41,7 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
         Err(trouble) => return Err(trouble),
     };
     // What a script cannot seed at the base is not the head's fault.
-    let seeded = learned.scripts.at(job, cancel, UPGRADE, Moment::Base, &old.deployed).await;
+    let seeded = learned.scripts.at(job, cancel, UPGRADE, &[Moment::Base], &old.deployed).await;
     seeded.map_err(|trouble| match trouble {
         Trouble::Recipe(words) => Trouble::NotTested(format!("base broken: {} ({}): {words}", base.name, base.why)),
         other => other,
@@ -55,7 +55,8 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
     let planted = planted.followed(&new.said);
     markers::look(job, cancel, UPGRADE, &stack, &planted, "after the upgrade").await?;
     markers::remove(job, cancel, UPGRADE, &stack, &planted).await?;
-    checks::at(job, cancel, UPGRADE, Moment::Upgrade, &mut learned.scripts, &new).await?;
+    let moments = [Moment::Install, Moment::Upgrade];
+    checks::at(job, cancel, UPGRADE, &moments, &mut learned.scripts, &new).await?;
     let note = format!("from {}; {}", base.name, new.note);
     let waited = old.deployed.waited + new.waited;
     learned.deployed = Some(new);

@@ -124,6 +124,46 @@ async fn scripts_in_lua_and_fennel_run_at_their_moments_and_say_what_came() {
     house.is_empty().await;
 }
 
+/// A marker of its own: planted, damaged once it is kept, looked for.
+const OWN_MARKER: &str = r#"
+ci.job("plant", {"install"}, function(t)
+  t.http.expect("/data/kept", {method = "PUT", body = "by the script", status = {200, 201, 204}})
+  return {name = "kept"}
+end)
+ci.job("damage", {"backup", "plant"}, function(t)
+  t.log("damaging it at", t.app.moment)
+  return t.http.expect("/data/kept", {method = "PUT", body = "damaged", status = {200, 201, 204}})
+end)
+ci.job("came-back", {"restore", "plant", "damage"}, function(t)
+  return t.http.expect("/data/" .. t.jobs("plant").name, {contains = "by the script"})
+end)
+ci.job("upgraded", {"upgrade", "plant"}, function(t) return true end)
+"#;
+
+#[tokio::test]
+async fn a_script_plants_a_marker_of_its_own_and_finds_it_restored_though_only_the_backup_was_asked_for() {
+    let Some(house) = House::open("script-marker").await else { return };
+    let change = house.pull_request(Fixture::named("app").file(".cc-ci/checks/own.lua", OWN_MARKER)).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    change.hears("install · backup and restore · uninstall").await;
+    change.hears("**Passed").await;
+    let run = house.page("/runs/1").await;
+    run.contains("own.lua plant").contains("own.lua came-back").contains("`upgrade` did not come");
+    house.page("/runs/1/log").await.contains("damage: damaging it at backup").contains("own.lua came-back: passed");
+
+    // Alone, the upgrade is where the head runs first.
+    let other = Fixture::named("app").called("other").file(".cc-ci/checks/own.lua", OWN_MARKER);
+    let change = house.pull_request(other).await;
+    change.says(MEMBER, "!testme upgrade").await;
+    change.hears("**Passed").await;
+    let run = house.page("/runs/2").await;
+    run.contains("own.lua upgraded").contains("`backup` did not come").contains("`restore` did not come");
+    house.page("/runs/2/log").await.contains("own.lua upgraded: passed");
+    house.is_empty().await;
+}
+
 const HOSTILE: &str = r#"
 ci.job("passwd", {"install"}, function() return io.open("/etc/passwd"):read("a") end)
 ci.job("socket", {"install"}, function(t) return t.http.get("http://127.0.0.1:2375/info") end)
