@@ -198,7 +198,7 @@ async fn patch(job: &Job, recipe: Recipe, domain: &AppDomain) -> Result<(Said, P
         let faulty = |error: &dyn std::fmt::Display| Trouble::Infra(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| faulty(&error))?;
         let env = env_file::parse(&text).map_err(RecipeError::SampleLine)?;
-        let mut env = as_deployed(&env, &domain, &declared);
+        let mut env = as_deployed(&env, &domain, &overlay::of_tree(declared, &recipe.dir));
         env.set("COMPOSE_FILE", &overlay::taken_out(&compose_files(&env.map())));
         overlay::remove(&recipe.dir).map_err(|error| faulty(&error))?;
         let own = recipe.say(&env, domain.as_str())?;

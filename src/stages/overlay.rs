@@ -2,6 +2,7 @@
 //! belongs to a run, so that recovery and janitor find it without any file of the run, and bounds what each container may take
 //! of the machine. It makes the checkout dirty, so abra's stamp ends in `+U`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -165,11 +166,19 @@ pub fn taken_out(files: &[String]) -> String {
     files.iter().map(String::as_str).filter(|file| *file != FILE).collect::<Vec<_>>().join(":")
 }
 
+/// Declared variables for one tree: overlays that it has not are left out, as those that only the head has are of the base. (Lint
+/// refused what the head names and has not.) Blocks while it looks.
+pub fn of_tree(mut declared: BTreeMap<String, String>, dir: &Path) -> BTreeMap<String, String> {
+    if let Some(files) = declared.get_mut("COMPOSE_FILE") {
+        let there = |file: &&str| dir.join(file.trim()).symlink_metadata().is_ok();
+        *files = files.split(':').filter(there).collect::<Vec<_>>().join(":");
+    }
+    declared
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use std::collections::BTreeMap;
 
     fn overlay(compose: &str) -> Value {
         let dir = tempfile::tempdir().unwrap();
@@ -238,6 +247,17 @@ mod tests {
         write(dir.path(), "ours").unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("victim")).unwrap(), "kept");
         assert_eq!(std::fs::read_to_string(dir.path().join(FILE)).unwrap(), "ours");
+    }
+
+    #[test]
+    fn an_overlay_that_a_tree_has_not_is_left_out_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("compose.yml"), "").unwrap();
+        let declared = |files: &str| BTreeMap::from([("COMPOSE_FILE".to_owned(), files.to_owned())]);
+        assert_eq!(of_tree(declared("compose.yml:compose.new.yml"), dir.path()), declared("compose.yml"));
+        // Then the recipe's own are used.
+        assert_eq!(of_tree(declared("compose.new.yml"), dir.path()), declared(""));
+        assert_eq!(of_tree(BTreeMap::new(), dir.path()), BTreeMap::new());
     }
 
     #[test]

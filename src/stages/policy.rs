@@ -1,7 +1,7 @@
 //! The policy as stages meet it: the head is held against it in `lint`, so that a refused recipe deploys nothing, and every tree
 //! once more as abra is about to deploy it, from the `.env` that abra wrote.
 
-use super::{Job, Trouble, off_the_runtime};
+use super::{Job, Trouble, off_the_runtime, overlay};
 use crate::compose::policy::{Bounds, Exception, Finding, Passed, Verdict};
 use crate::model::{AppDomain, CheckState, StageName};
 use crate::recipe::policy::{Unreadable, examine, judge, tree};
@@ -51,7 +51,11 @@ pub(super) async fn admit(job: &Job, recipe: &Recipe, domain: &AppDomain) -> Res
 async fn judged(job: &Job, recipe: &Recipe, domain: &AppDomain) -> Result<Result<Verdict, Unreadable>, Trouble> {
     let (declared, gate) = (job.declared(domain)?, Gate::of(job));
     let (dir, domain) = (recipe.dir.clone(), domain.clone());
-    off_the_runtime(move || examine(&dir, &domain, &declared, &gate.bounds, &gate.exceptions)).await
+    off_the_runtime(move || {
+        let declared = overlay::of_tree(declared, &dir);
+        examine(&dir, &domain, &declared, &gate.bounds, &gate.exceptions)
+    })
+    .await
 }
 
 /// The first of what is refused, in words that stand alone.

@@ -85,6 +85,7 @@ async fn base_runs(
     let recipe = clone_of(job, cancel, &aside, base).await?;
     let tree = Tree { commit: base.commit.clone(), recipe };
     let deployed = deploy::fresh(job, cancel, UPGRADE, learned, &tree).await?;
+    say_of_overlays(job, &deployed);
     let said = deployed.said.clone();
     let configs = off_the_runtime(move || contents(&said)).await?;
 
@@ -95,6 +96,15 @@ async fn base_runs(
     let head = Tree { commit: head.commit, recipe: Recipe { dir: place, ..head.recipe } };
     learned.recipe = Some(head.recipe.clone());
     Ok((Old { deployed, configs }, head))
+}
+
+/// Which of the declared compose files only the head has.
+fn say_of_overlays(job: &Job, base: &Deployed) {
+    let known = job.known().env();
+    let declared = known.get("COMPOSE_FILE").copied().unwrap_or_default().split(':').map(str::trim);
+    for file in declared.filter(|file| !file.is_empty() && base.said.compose.files().iter().all(|used| used != file)) {
+        job.say(UPGRADE, &format!("{file} is only at the head, so the base runs without it"));
+    }
 }
 
 fn shift(from: &Path, to: &Path) -> Result<(), Trouble> {

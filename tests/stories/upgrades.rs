@@ -127,3 +127,20 @@ async fn an_upgrade_that_loses_its_data_is_red() {
     verdict.contains("the marker (file in volume data) was gone after the upgrade");
     house.is_empty().await;
 }
+
+#[tokio::test]
+async fn an_overlay_that_only_the_head_has_is_left_out_for_the_base() {
+    let Some(house) = House::open("overlay-of-head").await else { return };
+    let change = house.pull_request(Fixture::named("app")).await;
+    let overlay = "version: '3.8'\nservices:\n  app:\n    environment:\n      - APP_TITLE=with the overlay\n";
+    change.pushes("compose.more.yml", overlay).await;
+    let declared =
+        "env: {COMPOSE_FILE: 'compose.yml:compose.more.yml'}\nchecks: [{get: /, contains: with the overlay}]\n";
+    change.pushes(".cc-ci/recipe.yaml", declared).await;
+
+    change.says(MEMBER, "!testme upgrade").await;
+
+    change.hears("**Passed").await;
+    house.page("/runs/1/log").await.contains("compose.more.yml is only at the head, so the base runs without it");
+    house.is_empty().await;
+}
