@@ -277,3 +277,25 @@ async fn what_is_declared_impossible_is_not_green_and_a_contradiction_is_told() 
     run.contains("`not_applicable`, `timeout` changed; the test goes by the base branch until this is merged");
     house.is_empty().await;
 }
+
+/// The login form of an app that has one or not: nobody gets so far as to see.
+const IN_A_BROWSER: &str = "checks: [{name: login, login: {at: /, fill: {input: ada}, press: button, see: h1}}]\n";
+/// It makes nothing of the browser's fault, which counts all the same.
+const SHRUGS: &str = "ci.job('looks', {'install'}, function(t) pcall(t.browser.open, '/') return true end)\n";
+
+#[tokio::test]
+async fn without_a_browser_what_needs_one_is_the_machines_fault_and_never_green() {
+    let Some(house) = House::open_with("no-browser", Setup::NoBrowser).await else { return };
+    let recipe = Fixture::named("app").file(".cc-ci/recipe.yaml", IN_A_BROWSER).file(".cc-ci/checks/looks.lua", SHRUGS);
+    let change = house.pull_request(recipe).await;
+
+    change.says(MEMBER, "!testme checks").await;
+
+    let verdict = change.hears("**Not tested**, and not because of the recipe").await;
+    verdict.contains("login: there is no chromedriver on the PATH");
+    change.status_is("error").await;
+    let run = house.page("/runs/1").await;
+    run.contains("looks.lua looks").contains("there is no chromedriver on the PATH");
+    house.page("/runs/1/log").await.contains("– login: there is no").contains("– .cc-ci/checks/looks.lua looks: ");
+    house.is_empty().await;
+}

@@ -40,6 +40,8 @@ pub(crate) enum Setup {
     Parallel(usize),
     /// With pictures of the apps' front pages, for which others have no time.
     Pictures,
+    /// On a machine with everything but a browser.
+    NoBrowser,
     /// `serve` and `runner` as processes of their own.
     Apart,
 }
@@ -221,7 +223,13 @@ impl House {
         let calls = self.path("abra-calls.txt");
         let otherwise = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/abra-otherwise");
         let script = match self.setup {
-            Setup::Usual | Setup::Webhook | Setup::Parallel(_) | Setup::Pictures | Setup::SmallDisk | Setup::Apart => {
+            Setup::Usual
+            | Setup::Webhook
+            | Setup::Parallel(_)
+            | Setup::Pictures
+            | Setup::NoBrowser
+            | Setup::SmallDisk
+            | Setup::Apart => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
             Setup::RecordingAbra | Setup::Canaries => format!(
@@ -273,6 +281,23 @@ impl House {
         self.is_ready().await;
     }
 
+    /// A directory that has every program of this machine's PATH but browsers and their drivers.
+    fn path_without_a_browser(&self) -> PathBuf {
+        let dir = self.path("programs");
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let programs = std::env::split_paths(&path).filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+        for program in programs {
+            let name = program.file_name();
+            let is_browser = ["chrom", "google-chrome"].iter().any(|start| text(Path::new(&name)).starts_with(start));
+            if !is_browser {
+                // The first of a name is the one that would be found.
+                drop(std::os::unix::fs::symlink(program.path(), dir.join(name)));
+            }
+        }
+        dir
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         if self.setup == Setup::Apart { &["serve", "runner"] } else { &["up"] }
     }
@@ -284,6 +309,7 @@ impl House {
             .env("RUST_LOG", "cc_ci=debug")
             .env("CC_CI_CRASH_TRACE", self.path("trace.txt"))
             .envs(dies_at.map(|point| ("CC_CI_CRASH_AT", point)))
+            .envs((self.setup == Setup::NoBrowser).then(|| ("PATH", self.path_without_a_browser())))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
