@@ -337,7 +337,7 @@ configs: {conf: {file: /etc/hostname}}
     let nameless = docker(&inspect);
 
     let kinds = |left: Vec<leftovers::Leftover>| left.into_iter().map(|left| left.kind).collect::<BTreeSet<_>>();
-    let all = [Kind::Service, Kind::Container, Kind::Network, Kind::Volume, Kind::Secret, Kind::Config];
+    let all = [Kind::Service, Kind::Task, Kind::Container, Kind::Network, Kind::Volume, Kind::Secret, Kind::Config];
     assert_eq!(kinds(leftovers::of(&mine.swarm, &mine.name).await.unwrap()), BTreeSet::from(all));
     assert!(matches!(sweep::verify(&mine.swarm, &mine.name).await, Err(NotGone::Leftovers(_))));
 
@@ -348,6 +348,8 @@ configs: {conf: {file: /etc/hostname}}
     assert_eq!(gone.stack(), &mine.name);
     assert!(start.elapsed() < Duration::from_secs(15), "{said:?}");
     assert!(!docker(&["volume", "ls", "-q"]).contains(&nameless));
+    let alive = mine.swarm.tasks(&mine.name).await.unwrap().into_iter().filter(|task| !task.state.is_over());
+    assert_eq!(alive.count(), 0, "nothing of it may start after the proof");
     // Again, and of nothing: no error.
     mine.ends(patience(10, 1)).await.unwrap();
 

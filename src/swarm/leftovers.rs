@@ -7,13 +7,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::client::{NAMESPACE, Swarm, SwarmFault};
-use super::views::{Container, Network, Object, Service, Volume};
+use super::views::{Container, Network, Object, Service, Task, Volume};
 use crate::model::StackName;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Service,
+    /// One that Swarm has not ended: it may yet make a container, and with it volumes, after its service is gone.
+    Task,
     Container,
     Network,
     Volume,
@@ -25,6 +27,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Service => "service",
+            Kind::Task => "task",
             Kind::Container => "container",
             Kind::Network => "network",
             Kind::Volume => "volume",
@@ -56,14 +59,15 @@ impl fmt::Display for Leftover {
 
 /// Everything that is there of a stack.
 pub async fn of(swarm: &Swarm, stack: &StackName) -> Result<Vec<Leftover>, SwarmFault> {
-    let everything = Everything::look(swarm).await?;
+    let everything = Everything::look_for(swarm, stack).await?;
     Ok(everything.of(stack.as_str()))
 }
 
-/// All that Docker has, of whomever.
+/// All that Docker has, of whomever; tasks of one stack.
 #[derive(Debug, Default)]
 pub(super) struct Everything {
     pub services: Vec<Service>,
+    pub tasks: Vec<Task>,
     pub containers: Vec<Container>,
     pub networks: Vec<Network>,
     pub volumes: Vec<Volume>,
@@ -72,6 +76,13 @@ pub(super) struct Everything {
 }
 
 impl Everything {
+    /// With the tasks of a stack.
+    pub(super) async fn look_for(swarm: &Swarm, stack: &StackName) -> Result<Everything, SwarmFault> {
+        let (everything, tasks) = tokio::try_join!(Everything::look(swarm), swarm.tasks(stack))?;
+        Ok(Everything { tasks, ..everything })
+    }
+
+    /// Without tasks, which nobody claims.
     pub(super) async fn look(swarm: &Swarm) -> Result<Everything, SwarmFault> {
         let (services, containers, networks, volumes, secrets, configs) = tokio::try_join!(
             swarm.all_services(),
@@ -81,7 +92,7 @@ impl Everything {
             swarm.secrets(),
             swarm.configs(),
         )?;
-        Ok(Everything { services, containers, networks, volumes, secrets, configs })
+        Ok(Everything { services, tasks: Vec::new(), containers, networks, volumes, secrets, configs })
     }
 
     pub(super) fn of(&self, stack: &str) -> Vec<Leftover> {
@@ -94,6 +105,9 @@ impl Everything {
         };
         for service in self.services.iter().filter(|service| belongs(&service.name, &service.labels)) {
             push(Kind::Service, &service.id, &service.name);
+        }
+        for task in self.tasks.iter().filter(|task| !task.state.is_over()) {
+            push(Kind::Task, &task.id, &task.id);
         }
         for container in self.containers.iter().filter(|container| container.labels[NAMESPACE] == stack) {
             push(Kind::Container, &container.id, &container.name);
@@ -183,6 +197,20 @@ mod tests {
         assert_eq!(names, ["foo_data", "foo_pw_v1", "something"]);
         let names: Vec<_> = everything.of("foo_bar").into_iter().map(|left| left.name).collect();
         assert_eq!(names, ["foo_bar_data", "foo_bar_pw_v1", "foo_conf_v1"]);
+    }
+
+    #[test]
+    fn a_task_that_has_not_ended_is_left_though_its_service_is_gone() {
+        let task = |id: &str, state: &str| {
+            let json = serde_json::json!({
+                "ID": id, "ServiceID": "gone", "Slot": 1, "Spec": {"ContainerSpec": {"Image": "a"}},
+                "Status": {"State": state}, "DesiredState": "remove",
+            });
+            Task::read(json).unwrap()
+        };
+        let tasks = vec![task("one", "preparing"), task("two", "shutdown"), task("three", "running")];
+        let left = Everything { tasks, ..Everything::default() }.of("foo");
+        assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["task one", "task three"]);
     }
 
     #[test]

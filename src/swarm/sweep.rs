@@ -65,14 +65,14 @@ impl Default for Patience {
 /// How much of the stack goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    /// Services, containers and networks: its data and its secrets stay.
+    /// Services, tasks, containers and networks: its data and its secrets stay.
     Running,
     Everything,
 }
 
 /// Looks whether anything of the stack is there.
 pub async fn verify(swarm: &Swarm, stack: &StackName) -> Result<NothingLeft, NotGone> {
-    let left = Everything::look(swarm).await?.of(stack.as_str());
+    let left = Everything::look_for(swarm, stack).await?.of(stack.as_str());
     if left.is_empty() { Ok(NothingLeft { stack: stack.clone() }) } else { Err(NotGone::Leftovers(left)) }
 }
 
@@ -120,9 +120,11 @@ async fn sweep(
     let mut deaf = false;
     let mut idle = 0;
     loop {
-        let everything = Everything::look(swarm).await?;
+        let everything = Everything::look_for(swarm, stack).await?;
         let left = broom.left(&everything);
-        let now: BTreeSet<(Kind, String)> = left.iter().map(|left| (left.kind, left.name.clone())).collect();
+        // Tasks go with their services, and nobody knows them by name.
+        let named = left.iter().filter(|left| left.kind != Kind::Task);
+        let now: BTreeSet<(Kind, String)> = named.map(|left| (left.kind, left.name.clone())).collect();
         for (kind, name) in before.difference(&now) {
             said(format!("{kind} {name} is gone"));
         }
@@ -172,7 +174,7 @@ impl Broom<'_> {
         let mut left = everything.of(self.stack.as_str());
         left.retain(|left| match self.reach {
             Reach::Everything => true,
-            Reach::Running => matches!(left.kind, Kind::Service | Kind::Container | Kind::Network),
+            Reach::Running => matches!(left.kind, Kind::Service | Kind::Task | Kind::Container | Kind::Network),
         });
         let ours = everything.containers.iter().filter(|container| container.stack() == Some(self.stack.as_str()));
         self.nameless.extend(ours.flat_map(|container| container.nameless_volumes.iter().cloned()));
@@ -198,11 +200,16 @@ impl Broom<'_> {
         for left in left {
             let ready = match left.kind {
                 Kind::Service => true,
+                // Swarm's alone to end.
+                Kind::Task => false,
                 Kind::Config if is_claim(left) => !claimed,
                 // Swarm stops and removes what it made; the rest is nobody's but ours.
                 Kind::Container => !has(Kind::Service) && (late || !swarm_will(everything, &left.id)),
                 Kind::Secret | Kind::Config => !has(Kind::Service),
-                Kind::Network | Kind::Volume => !has(Kind::Service) && !has(Kind::Container),
+                // A task that is still being started would make them anew.
+                Kind::Network | Kind::Volume => {
+                    !has(Kind::Service) && !has(Kind::Container) && (late || !has(Kind::Task))
+                }
             };
             if ready {
                 now.push(left);
@@ -221,6 +228,7 @@ impl Broom<'_> {
             .map(|left| async move {
                 let result = match left.kind {
                     Kind::Service => swarm.remove_service(&left.id).await,
+                    Kind::Task => Ok(()),
                     Kind::Container => swarm.remove_container(&left.id).await,
                     Kind::Network => swarm.remove_network(&left.id).await,
                     Kind::Volume => swarm.remove_volume(&left.name).await,
