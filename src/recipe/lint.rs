@@ -461,10 +461,14 @@ fn backups(said: &Said, found: &mut Findings) {
                         found.warn("backup-labels", place, message, "leave it on the main service alone");
                     }
                 }
-                key @ ("backupbot.backup.path" | "backupbot.backup.command") => {
-                    let message = format!("`{key}` is of the first version of the backup labels and does nothing now");
-                    let cure = "say `backupbot.backup.volumes.<volume>.path` or `backupbot.backup.pre-hook`";
+                "backupbot.backup.path" => {
+                    let message = "`backupbot.backup.path` is of the first version of the backup labels: it is honoured, and only these paths of this service are kept";
+                    let cure = "say `backupbot.backup.volumes.<volume>.path`, from the root of the volume";
                     found.warn("backup-labels", place, message, cure);
+                }
+                "backupbot.backup.command" => {
+                    let message = "nothing comes of `backupbot.backup.command` in either version of the backup labels";
+                    found.warn("backup-labels", place, message, "say `backupbot.backup.pre-hook`");
                 }
                 key => match backup_label(key) {
                     BackupLabel::Volume(name) if !is_volume(name) => {
