@@ -140,8 +140,17 @@ pub struct MarkerFile {
     pub file: Option<String>,
     /// A row in the database that this service is.
     pub row: Option<String>,
-    /// An object that is sent to this path by PUT and read from it by GET.
+    /// An object that is sent to this path of the app by PUT.
     pub put: Option<String>,
+    /// `put`: the path at which it is asked for by GET; that of `put` where nothing is said.
+    pub get: Option<String>,
+    /// `put`: what is sent, with `{value}` where the value goes that nobody else can have written; that alone where nothing is
+    /// said.
+    pub body: Option<String>,
+    /// `put`: what stands in the answer, with `{value}` in it; that alone where nothing is said.
+    pub contains: Option<String>,
+    /// `put`: headers that go with all requests.
+    pub header: BTreeMap<String, String>,
 }
 
 /// A stage that a recipe may have no use for.

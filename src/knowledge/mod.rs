@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use check::{Check, Http, Kind};
 pub use file::{Field, Login, Optional, schema};
-pub use reader::{Marker, Said, read_text};
+pub use reader::{Marker, Object, Said, read_text};
 
 use crate::compose::inside::{self, NotRead};
 use crate::compose::policy::Exception;

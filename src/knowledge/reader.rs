@@ -1,6 +1,6 @@
 //! Reads the text of a recipe file and says everything that is wrong with it at once, each with its place and its cure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Check;
 use super::file::{MarkerFile, RecipeFile};
@@ -24,8 +24,33 @@ pub enum Marker {
     File { volume: String, path: String },
     /// A row in the database that a service is.
     Row { service: String },
-    /// An object at a path of the app.
-    Put { path: String },
+    /// An object that the app takes and gives back.
+    Object(Object),
+}
+
+/// An object over HTTP, and where the value stands in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub put: String,
+    pub get: String,
+    pub header: BTreeMap<String, String>,
+    body: String,
+    contains: String,
+}
+
+/// Where the value goes.
+const VALUE: &str = "{value}";
+
+impl Object {
+    /// What is sent.
+    pub fn body(&self, value: &str) -> String {
+        self.body.replace(VALUE, value)
+    }
+
+    /// What has to stand in the answer.
+    pub fn contains(&self, value: &str) -> String {
+        self.contains.replace(VALUE, value)
+    }
 }
 
 /// More wrong lines than this nobody reads at once.
@@ -146,31 +171,50 @@ fn checks(file: &RecipeFile, node: &Node, side: Side, wrongs: &mut Wrongs<'_>) -
 fn markers(file: &RecipeFile, node: &Node, wrongs: &mut Wrongs<'_>) -> Vec<Marker> {
     let mut found = Vec::new();
     for (marker, node) in file.markers.iter().zip(items(node, "markers")) {
-        let made = match marker {
-            MarkerFile { file: Some(file), row: None, put: None } => match file.split_once('/') {
-                Some((volume, path))
-                    if !volume.is_empty() && !path.is_empty() && !path.split('/').any(|p| p == "..") =>
-                {
-                    Some(Marker::File { volume: volume.to_owned(), path: path.to_owned() })
-                }
-                _ => None,
-            },
-            MarkerFile { file: None, row: Some(service), put: None } => Some(Marker::Row { service: service.clone() }),
-            MarkerFile { file: None, row: None, put: Some(path) } => {
-                wrongs.path(node.get("put").map_or(node.span, |node| node.span), path);
-                Some(Marker::Put { path: path.clone() })
-            }
+        let made = match (&marker.file, &marker.row, &marker.put) {
+            (Some(file), None, None) => in_volume(file),
+            (None, Some(service), None) => Some(Marker::Row { service: service.clone() }),
+            (None, None, Some(path)) => Some(Marker::Object(object(path, marker, node, wrongs))),
             _ => None,
         };
-        match made {
-            Some(marker) => found.push(marker),
-            None => {
+        let of_object = ["get", "body", "contains", "header"].into_iter().find(|key| node.get(key).is_some());
+        match (made, of_object) {
+            (Some(Marker::File { .. } | Marker::Row { .. }), Some(key)) => {
+                let message = format!("`{key}` means nothing without `put`");
+                wrongs.add("marker", node.span, &message, "leave it out");
+            }
+            (Some(marker), _) => found.push(marker),
+            (None, _) => {
                 let cure = "write one of `file: VOLUME/PATH`, `row: SERVICE`, `put: /PATH`";
                 wrongs.add("marker", node.span, "this says not what is written where", cure);
             }
         }
     }
     found
+}
+
+fn in_volume(file: &str) -> Option<Marker> {
+    let (volume, path) = file.split_once('/')?;
+    let is_inside = !volume.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    is_inside.then(|| Marker::File { volume: volume.to_owned(), path: path.to_owned() })
+}
+
+fn object(put: &str, marker: &MarkerFile, node: &Node, wrongs: &mut Wrongs<'_>) -> Object {
+    let at = |key: &str| node.get(key).map_or(node.span, |node| node.span);
+    wrongs.path(at("put"), put);
+    let get = marker.get.as_deref().unwrap_or(put);
+    if marker.get.is_some() {
+        wrongs.path(at("get"), get);
+    }
+    let said = |text: &Option<String>| text.clone().unwrap_or_else(|| VALUE.to_owned());
+    let (body, contains) = (said(&marker.body), said(&marker.contains));
+    for (key, text) in [("body", &body), ("contains", &contains)] {
+        if !text.contains(VALUE) {
+            let message = format!("`{key}` would be the same in every run, so older data would do as well");
+            wrongs.add("marker", at(key), &message, "put `{value}` where the value goes");
+        }
+    }
+    Object { put: put.to_owned(), get: get.to_owned(), header: marker.header.clone(), body, contains }
 }
 
 /// What holds of the rest of the file.

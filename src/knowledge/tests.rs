@@ -36,7 +36,7 @@ checks:
   - {name: five, get: /, status: 999, until: 3}
   - {name: six, get: /six}
   - {name: six, get: /seven, host: OTHER}
-markers: [{file: kept.txt}]
+markers: [{file: kept.txt}, {row: db, body: x}, {put: kept, body: same}]
 ";
     assert_eq!(
         wrong(text),
@@ -56,6 +56,9 @@ markers: [{file: kept.txt}]
             "13:5: two checks are called `six` (check-name)",
             "13:5: `hosts` has no `OTHER` (host)",
             "14:11: this says not what is written where (marker)",
+            "14:29: `body` means nothing without `put` (marker)",
+            "14:55: `kept` is no path of the app (path)",
+            "14:67: `body` would be the same in every run, so older data would do as well (marker)",
         ]
     );
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::deploy::{self, Deployed};
-use super::markers::{self, Marker, Planted};
+use super::markers::{self, Choice, Marker, Planted};
 use super::{Done, Job, Learned, Trouble};
 use crate::abra::driver::Session;
 use crate::backup::labels::{self, Wanted, When};
@@ -69,9 +69,13 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     }
     learned.scripts.at(job, cancel, BACKUP, &[Moment::Install], &deployed).await?;
     let step = Step { job, cancel, service: BackupService::find(&job.swarm).await?, wanted, stack };
-    let chosen: Vec<Marker> =
-        markers::choose(&deployed.said).into_iter().filter(|marker| marker.is_kept(&step.wanted)).collect();
-    let planted = markers::plant(job, cancel, BACKUP, &step.stack, &chosen).await?;
+    let Choice { mut markers, declared, homeless } = markers::choose(&deployed.said, job.known());
+    markers.retain(|marker| marker.is_kept(&step.wanted));
+    let chosen = Choice { markers, declared, homeless };
+    let planted = markers::plant(job, cancel, BACKUP, &deployed, &chosen).await?;
+    if let Some(why) = planted.refused.first() {
+        return Err(Trouble::Recipe(format!("a marker is declared and could not be written: {why}")));
+    }
     if planted.markers.is_empty() {
         return Err(Trouble::Recipe(
             "nothing could be written to the app that its backup would keep, so nothing can be said about it"
@@ -82,18 +86,18 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     deploy::settle(job, cancel, BACKUP, &deployed).await?;
     let kept = step.keep(&deployed, &planted).await?;
     learned.scripts.at(job, cancel, BACKUP, &[Moment::Backup], &deployed).await?;
-    markers::damage(job, cancel, BACKUP, &step.stack, &planted).await?;
+    markers::damage(job, cancel, BACKUP, &deployed, &planted).await?;
     step.restore(&deployed, &kept, "restored in place").await?;
-    markers::look(job, cancel, BACKUP, &step.stack, &planted, "after the restore in place").await?;
+    markers::look(job, cancel, BACKUP, &deployed, &planted, "after the restore in place").await?;
 
     learned.deployed = None;
     deploy::take_down(job, BACKUP, &deployed.made).await?;
     let afresh = deploy::fresh(job, cancel, BACKUP, learned, &tree).await?;
     learned.deployed = Some(afresh.clone());
     step.restore(&afresh, &kept, "restored into a fresh app").await?;
-    markers::look(job, cancel, BACKUP, &step.stack, &planted, "after the restore into a fresh app").await?;
+    markers::look(job, cancel, BACKUP, &afresh, &planted, "after the restore into a fresh app").await?;
     learned.scripts.at(job, cancel, BACKUP, &[Moment::Restore], &afresh).await?;
-    markers::remove(job, cancel, BACKUP, &step.stack, &planted).await?;
+    markers::remove(job, cancel, BACKUP, &afresh, &planted).await?;
     let note = format!("snapshot {} restored in place and into a fresh app", kept.short());
     Ok(Done { note: Some(note), waited: afresh.waited })
 }

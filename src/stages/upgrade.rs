@@ -46,15 +46,16 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
         Trouble::Recipe(words) => Trouble::NotTested(format!("base broken: {} ({}): {words}", base.name, base.why)),
         other => other,
     })?;
-    let stack = old.deployed.made.stack.clone();
-    let planted = markers::plant(job, cancel, UPGRADE, &stack, &markers::choose(&old.deployed.said)).await?;
+    // What the base has no place for is not the head's fault.
+    let choice = markers::choose(&old.deployed.said, job.known());
+    let planted = markers::plant(job, cancel, UPGRADE, &old.deployed, &choice).await?;
     warn_of_configs(job, &old.configs, &head.recipe, &old.deployed).await?;
     job.say(UPGRADE, &format!("{} runs; deploying the head over it", base.name));
     let new = deploy::over(job, cancel, UPGRADE, &old.deployed, &head).await?;
     updates_completed(job, &new).await?;
-    let planted = planted.followed(&new.said);
-    markers::look(job, cancel, UPGRADE, &stack, &planted, "after the upgrade").await?;
-    markers::remove(job, cancel, UPGRADE, &stack, &planted).await?;
+    let planted = planted.followed(&new.said, job.known());
+    markers::look(job, cancel, UPGRADE, &new, &planted, "after the upgrade").await?;
+    markers::remove(job, cancel, UPGRADE, &new, &planted).await?;
     let moments = [Moment::Install, Moment::Upgrade];
     checks::at(job, cancel, UPGRADE, &moments, &mut learned.scripts, &new).await?;
     let note = format!("from {}; {}", base.name, new.note);

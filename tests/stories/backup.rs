@@ -93,3 +93,30 @@ async fn a_restore_hook_that_does_nothing_is_red() {
     verdict.contains("the marker (row in PostgreSQL of db) was gone after the restore in place");
     house.is_empty().await;
 }
+
+#[tokio::test]
+async fn an_object_over_http_and_a_named_file_survive_backup_and_upgrade_where_the_recipe_declares_them() {
+    let Some(house) = House::open("declared-markers").await else { return };
+    let declared =
+        "markers:\n  - {put: /data/kept, body: 'it is {value}', contains: '{value}'}\n  - {file: data/own.txt}\n";
+    let change = house.pull_request(Fixture::named("app").file(".cc-ci/recipe.yaml", declared)).await;
+
+    change.says(MEMBER, "!testme").await;
+
+    change.hears("**Passed").await;
+    let page = house.page("/runs/1").await;
+    page.contains("marker: object at /data/kept").contains("marker: file own.txt in volume data");
+    for moment in ["after the restore in place", "after the restore into a fresh app", "after the upgrade"] {
+        page.contains(&format!("object at /data/kept {moment}"));
+        page.contains(&format!("file own.txt in volume data {moment}"));
+    }
+
+    let refused = Fixture::named("app").called("other").file(".cc-ci/recipe.yaml", "markers: [{put: /nothing}]\n");
+    let change = house.pull_request(refused).await;
+    change.says(MEMBER, "!testme backup").await;
+    change
+        .hears("**Failed: backup.**")
+        .await
+        .contains("declared and could not be written: object at /nothing: PUT /nothing");
+    house.is_empty().await;
+}

@@ -1,0 +1,367 @@
+//! Which data of an app is marked: what is declared for the recipe, and by default one file in each volume that is backed up (in
+//! every volume of a recipe without backups) and one row in each database. And where another version of the recipe has the
+//! same data.
+
+use std::collections::BTreeSet;
+
+use super::Planted;
+use crate::backup::labels::{self, Labelled, Part, Wanted};
+use crate::compose::Service;
+use crate::knowledge::{self, Knowledge, Object};
+use crate::recipe::Said;
+
+/// Where something can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// A file in a folder of a service's container; the folder is on the volume.
+    File { volume: String, service: String, folder: String, place: Place },
+    /// A row in the database that a service is.
+    Row { service: String, engine: Engine, volumes: BTreeSet<String> },
+    /// An object that the app takes and gives back over HTTP.
+    Object(Object),
+}
+
+/// What of its volume a file's folder is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Whole,
+    /// A part that is kept. The label may name a file, and then there is no place for a marker.
+    Part,
+    /// Declared, by its path in the volume.
+    Path(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Postgres,
+    MariaDb,
+}
+
+/// The markers that a stack has room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    pub markers: Vec<Marker>,
+    /// Those of them that were asked for by name.
+    pub declared: Vec<Marker>,
+    /// Declared, and the stack has no such place: in words.
+    pub homeless: Vec<String>,
+}
+
+/// What is declared, and what is found by looking at the stack.
+pub fn choose(said: &Said, known: &Knowledge) -> Choice {
+    let services = labels::of_compose(&said.compose, &said.stack);
+    let wanted = labels::read(&services).ok().flatten();
+    let mut choice = Choice { markers: found(said, &services, wanted.as_ref()), ..Choice::default() };
+    for marker in known.markers() {
+        match declared(said, &services, marker) {
+            Ok(marker) => choice.declared.push(marker),
+            Err(why) => choice.homeless.push(why),
+        }
+    }
+    let more = choice.declared.iter().filter(|marker| !choice.markers.contains(marker)).cloned();
+    choice.markers.extend(more.collect::<Vec<_>>());
+    choice
+}
+
+/// Those of all that is wanted; without that, of all there is.
+fn found(said: &Said, services: &[Labelled], wanted: Option<&Wanted>) -> Vec<Marker> {
+    let mut markers = Vec::new();
+    let mut seen = BTreeSet::new();
+    for service in said.compose.services() {
+        let Some(labelled) = services.iter().find(|labelled| labelled.name == service.name) else { continue };
+        for mount in &labelled.mounts {
+            let read_only = service.mounts().iter().any(|own| own.target == mount.target && own.read_only);
+            if read_only || !seen.insert(mount.volume.clone()) {
+                continue;
+            }
+            let folders = match wanted.map(|wanted| wanted.volumes.get(&mount.volume)) {
+                None | Some(Some(Part::Whole)) => vec![(mount.target.clone(), Place::Whole)],
+                // Nobody brings back what nobody keeps.
+                Some(None) => Vec::new(),
+                Some(Some(Part::Paths(paths))) => {
+                    paths.iter().map(|path| (below(&mount.target, path), Place::Part)).collect()
+                }
+            };
+            markers.extend(folders.into_iter().map(|(folder, place)| Marker::File {
+                volume: mount.volume.clone(),
+                service: service.name.to_owned(),
+                folder,
+                place,
+            }));
+        }
+        if let Some(engine) = Engine::of_image(image(&service)) {
+            markers.push(row(labelled, engine));
+        }
+    }
+    markers
+}
+
+/// The place that a declaration names; `Err` says why there is none.
+fn declared(said: &Said, services: &[Labelled], marker: &knowledge::Marker) -> Result<Marker, String> {
+    match marker {
+        knowledge::Marker::Object(object) => Ok(Marker::Object(object.clone())),
+        knowledge::Marker::File { volume, path } => {
+            let mounts = services.iter().flat_map(|service| service.mounts.iter().map(move |mount| (service, mount)));
+            let mounted = mounts.into_iter().find(|(_, mount)| mount.volume == *volume);
+            let (service, mount) = mounted.ok_or_else(|| format!("no service has a volume `{volume}`"))?;
+            let folder =
+                path.rsplit_once('/').map_or_else(|| mount.target.clone(), |(dir, _)| below(&mount.target, dir));
+            let place = Place::Path(path.clone());
+            Ok(Marker::File { volume: volume.clone(), service: service.name.clone(), folder, place })
+        }
+        knowledge::Marker::Row { service } => {
+            let labelled = services.iter().find(|known| known.name == *service);
+            let (labelled, own) = labelled
+                .zip(said.compose.service(service))
+                .ok_or_else(|| format!("there is no service `{service}`"))?;
+            let engine = Engine::of_image(image(&own)).or_else(|| Engine::of_environment(&own));
+            let engine = engine.ok_or_else(|| {
+                format!("`{service}` is no database that cc-ci knows, neither by its image nor by its environment")
+            })?;
+            Ok(row(labelled, engine))
+        }
+    }
+}
+
+fn row(labelled: &Labelled, engine: Engine) -> Marker {
+    let volumes = labelled.mounts.iter().map(|mount| mount.volume.clone()).collect();
+    Marker::Row { service: labelled.name.clone(), engine, volumes }
+}
+
+fn below(target: &str, path: &str) -> String {
+    format!("{}/{path}", target.trim_end_matches('/'))
+}
+
+fn image<'a>(service: &Service<'a>) -> &'a str {
+    service.image().and_then(|image| image.as_str()).unwrap_or_default()
+}
+
+impl Engine {
+    /// By the last part of the image's name.
+    fn of_image(image: &str) -> Option<Engine> {
+        let name = image.split('@').next()?.rsplit('/').next()?.split(':').next()?;
+        let is = |names: &[&str]| names.contains(&name);
+        if is(&["postgres", "postgresql", "postgis", "pgvector", "timescaledb", "pgvecto-rs"]) {
+            Some(Engine::Postgres)
+        } else if is(&["mariadb", "mysql", "mysql-server", "percona", "percona-server"]) {
+            Some(Engine::MariaDb)
+        } else {
+            None
+        }
+    }
+
+    /// By the variables that the images of both read at their first start.
+    fn of_environment(service: &Service<'_>) -> Option<Engine> {
+        let has = |start: &str| {
+            service.environment().iter().any(|(name, _)| name.as_str().is_some_and(|name| name.starts_with(start)))
+        };
+        if has("POSTGRES_") {
+            Some(Engine::Postgres)
+        } else if has("MARIADB_") || has("MYSQL_") {
+            Some(Engine::MariaDb)
+        } else {
+            None
+        }
+    }
+
+    /// Reads statements from standard input. Nothing secret is in it: values are read where they are.
+    pub(super) fn client(self) -> &'static str {
+        match self {
+            Engine::Postgres => {
+                r#"v() { eval "f=\${$1_FILE:-}; x=\${$1:-}"; if [ -n "$f" ]; then cat "$f"; else printf %s "$x"; fi; }
+u=$(v POSTGRES_USER); u=${u:-postgres}; d=$(v POSTGRES_DB); PGPASSWORD=$(v POSTGRES_PASSWORD); export PGPASSWORD
+exec psql -X -q -A -t -v ON_ERROR_STOP=1 -U "$u" -d "${d:-$u}""#
+            }
+            Engine::MariaDb => {
+                r#"v() { for p in MARIADB MYSQL; do eval "f=\${${p}_$1_FILE:-}; x=\${${p}_$1:-}"; if [ -n "$f" ]; then cat "$f"; return; fi; if [ -n "$x" ]; then printf %s "$x"; return; fi; done; }
+p=$(v ROOT_PASSWORD); u=root; if [ -z "$p" ]; then u=$(v USER); p=$(v PASSWORD); fi; d=$(v DATABASE); MYSQL_PWD=$p; export MYSQL_PWD
+c=mariadb; command -v mariadb >/dev/null 2>&1 || c=mysql
+exec $c -N -B -u "$u" "${d:-mysql}""#
+            }
+        }
+    }
+}
+
+impl Marker {
+    /// For people.
+    pub fn shown(&self) -> String {
+        match self {
+            Marker::File { volume, place: Place::Path(path), .. } => format!("file {path} in volume {volume}"),
+            Marker::File { volume, .. } => format!("file in volume {volume}"),
+            Marker::Row { service, engine: Engine::Postgres, .. } => format!("row in PostgreSQL of {service}"),
+            Marker::Row { service, engine: Engine::MariaDb, .. } => format!("row in MariaDB of {service}"),
+            Marker::Object(object) => format!("object at {}", object.get),
+        }
+    }
+
+    /// Whether a backup by these labels has to bring it back: a database that nothing is kept of does not come back.
+    pub fn is_kept(&self, wanted: &Wanted) -> bool {
+        match self {
+            Marker::File { volume, .. } => wanted.volumes.contains_key(volume),
+            // Whoever declares it says that it has to survive.
+            Marker::Object(_) => true,
+            Marker::Row { service, volumes, .. } => {
+                volumes.iter().any(|volume| wanted.volumes.contains_key(volume))
+                    || wanted.hooks.iter().any(|hook| hook.service == *service)
+            }
+        }
+    }
+
+    /// Whether this is another version's name for the data that `old` marks.
+    fn is_data_of(&self, old: &Marker, by_service: bool) -> bool {
+        match (self, old) {
+            // A part of a volume is where it was.
+            (Marker::File { volume, place, .. }, Marker::File { volume: known, place: its, .. }) => {
+                volume == known && place == its && *its != Place::Part
+            }
+            (Marker::Row { service, engine, volumes }, Marker::Row { service: known, engine: kind, volumes: its }) => {
+                engine == kind && if by_service { service == known } else { !volumes.is_disjoint(its) }
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Planted {
+    /// The same data where another version of the recipe has it: volumes are known by their names, whichever service uses them
+    /// now and wherever it sees them; a database by its service, or else by its volume. What nobody has any more stays as it was,
+    /// and is lost.
+    pub fn followed(self, said: &Said, known: &Knowledge) -> Planted {
+        let services = labels::of_compose(&said.compose, &said.stack);
+        let mut now = found(said, &services, None);
+        now.extend(known.markers().filter_map(|marker| declared(said, &services, marker).ok()));
+        let follow = |marker: Marker| {
+            let same = now.iter().find(|other| other.is_data_of(&marker, true));
+            same.or_else(|| now.iter().find(|other| other.is_data_of(&marker, false))).cloned().unwrap_or(marker)
+        };
+        let markers = self.markers.into_iter().map(|(marker, value)| (follow(marker), value)).collect();
+        Planted { markers, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::knowledge::BaseFiles;
+    use crate::recipe;
+
+    fn said(compose: &str) -> Said {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".env.sample"), "TYPE=notes\nDOMAIN=notes.example.com\n").unwrap();
+        std::fs::write(dir.path().join("compose.yml"), compose).unwrap();
+        let recipe = recipe::open(dir.path()).unwrap();
+        let domain = "n.ci.test".parse().unwrap();
+        recipe.say(&recipe.env_for(&domain), "n.ci.test").unwrap()
+    }
+
+    fn of(compose: &str) -> Vec<Marker> {
+        choose(&said(compose), &Knowledge::default()).markers
+    }
+
+    fn known(text: &str) -> Knowledge {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(".cc-ci")).unwrap();
+        std::fs::write(dir.path().join(".cc-ci/recipe.yaml"), text).unwrap();
+        knowledge::read(None, &"notes".parse().unwrap(), dir.path(), &BaseFiles::TheHead).unwrap()
+    }
+
+    const SERVICES: &str = "version: '3.8'
+services:
+  app:
+    image: nginx:1.29.0
+    volumes: [files:/data, shared:/shared:ro]
+    deploy:
+      labels: {LABELS}
+  db:
+    image: registry.example.org:5000/bitnami/postgres:17-alpine@sha256:aa
+    volumes: [db:/var/lib/postgresql/data, shared:/shared, /srv:/host]
+volumes: {files: , db: , shared: }
+";
+
+    fn file(volume: &str, service: &str, folder: &str) -> Marker {
+        let place = if folder.ends_with("dump") { Place::Part } else { Place::Whole };
+        Marker::File { volume: volume.into(), service: service.into(), folder: folder.into(), place }
+    }
+
+    fn row() -> Marker {
+        let volumes = ["db", "shared"].into_iter().map(str::to_owned).collect();
+        Marker::Row { service: "db".into(), engine: Engine::Postgres, volumes }
+    }
+
+    #[test]
+    fn one_file_for_each_volume_and_one_row_for_each_database() {
+        let all = of(&SERVICES.replace("{LABELS}", "[a=b]"));
+        let db = file("db", "db", "/var/lib/postgresql/data");
+        assert_eq!(all, [file("files", "app", "/data"), db, file("shared", "db", "/shared"), row()]);
+    }
+
+    #[test]
+    fn of_a_backup_only_where_something_is_kept() {
+        let labels =
+            "[backupbot.backup=true, backupbot.backup.volumes.shared=false, backupbot.backup.volumes.db.path=dump]";
+        let some = of(&SERVICES.replace("{LABELS}", labels));
+        assert_eq!(some, [file("files", "app", "/data"), file("db", "db", "/var/lib/postgresql/data/dump"), row()]);
+        let wanted = |volume: &str| Wanted {
+            volumes: [(volume.to_owned(), Part::Whole)].into_iter().collect(),
+            ..Wanted::default()
+        };
+        assert!(row().is_kept(&wanted("db")) && !row().is_kept(&wanted("files")));
+    }
+
+    #[test]
+    fn what_is_declared_is_marked_too_and_what_has_no_place_is_told() {
+        let compose = SERVICES
+            .replace("{LABELS}", "[a=b]")
+            .replace("bitnami/postgres:17", "own/store:1")
+            .replace("    volumes: [db:", "    environment: {POSTGRES_USER: notes}\n    volumes: [db:");
+        let text = "markers: [{file: files/a.txt}, {row: db}, {row: app}, {file: none/a}, {put: /files/a}]\n";
+        let Choice { markers, homeless, .. } = choose(&said(&compose), &known(text));
+        let place = Place::Path("a.txt".into());
+        let own = Marker::File { volume: "files".into(), service: "app".into(), folder: "/data".into(), place };
+        assert!(markers.contains(&own) && markers.contains(&row()), "{markers:?}");
+        assert_eq!(markers.last().unwrap().shown(), "object at /files/a");
+        assert!(markers.last().unwrap().is_kept(&Wanted::default()));
+        assert_eq!(homeless.len(), 2, "{homeless:?}");
+        assert!(
+            homeless[0].starts_with("`app` is no database") && homeless[1].contains("no service has a volume `none`")
+        );
+    }
+
+    #[test]
+    fn data_is_followed_to_where_a_newer_version_has_it() {
+        let planted = |marker| Planted { markers: vec![(marker, "v".to_owned())], ..Planted::default() };
+        let moved = SERVICES
+            .replace("{LABELS}", "[a=b]")
+            .replace("files:/data", "files:/srv")
+            .replace("  db:\n    image", "  sql:\n    image");
+        let declared = known("markers: [{file: files/kept/a.txt}]\n");
+        let after = |marker| planted(marker).followed(&said(&moved), &declared).markers.remove(0).0;
+        assert_eq!(after(file("files", "app", "/data")), file("files", "app", "/srv"));
+        assert_eq!(after(file("db", "db", "/var/lib/postgresql/data")), file("db", "sql", "/var/lib/postgresql/data"));
+        let Marker::Row { service, .. } = after(row()) else { panic!("a row stays a row") };
+        assert_eq!(service, "sql");
+        let own = |folder: &str| Marker::File {
+            volume: "files".into(),
+            service: "app".into(),
+            folder: folder.into(),
+            place: Place::Path("kept/a.txt".into()),
+        };
+        assert_eq!(after(own("/data/kept")), own("/srv/kept"));
+        // One that nobody has any more is looked for where it was, and is lost.
+        assert_eq!(after(file("gone", "app", "/gone")), file("gone", "app", "/gone"));
+    }
+
+    #[test]
+    fn databases_are_known_by_their_image() {
+        for (image, engine) in [
+            ("postgres", Some(Engine::Postgres)),
+            ("ghcr.io/baosystems/postgis:17-3.5", Some(Engine::Postgres)),
+            ("mariadb:11.8", Some(Engine::MariaDb)),
+            ("docker.io/library/mysql@sha256:aa", Some(Engine::MariaDb)),
+            ("prometheuscommunity/postgres-exporter:v0.15", None),
+            ("nginx", None),
+        ] {
+            assert_eq!(Engine::of_image(image), engine, "{image}");
+        }
+    }
+}
