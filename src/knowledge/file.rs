@@ -36,7 +36,7 @@ pub struct RecipeFile {
     /// More names of the app: the variable of `.env` that holds each, and the word that makes it. `SANDBOX_DOMAIN: sandbox`
     /// becomes `<app>-sandbox.<domain>`.
     pub hosts: BTreeMap<String, String>,
-    /// Recipes that have to run beside it. Taken from the base branch.
+    /// Recipes that would have to run beside it; a run says that it goes without. Taken from the base branch.
     pub needs: Vec<Name>,
     /// What of the policy does not hold for this recipe. On the appliance only.
     pub policy: Vec<Exception>,

@@ -79,7 +79,11 @@ pub fn read(appliance: Option<&Path>, recipe: &RecipeName, head: &Path, base: &B
         },
     };
     notes.extend(not_yet(&of_base, &of_head));
-    Ok(Knowledge { appliance: operators, head: of_head, base: of_base, scripts: [scripts, their_scripts], notes })
+    let mut known =
+        Knowledge { appliance: operators, head: of_head, base: of_base, scripts: [scripts, their_scripts], notes };
+    let without = alone(&known.needs());
+    known.notes.extend(without);
+    Ok(known)
 }
 
 /// One directory of this format: what could be read of it, and what is wrong with the rest.
@@ -144,6 +148,15 @@ fn not_yet(base: &Said, head: &Said) -> Option<String> {
     let changed: Vec<&str> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
     let what = changed.join("`, `");
     (!changed.is_empty()).then(|| format!("`{what}` changed; the test goes by the base branch until this is merged"))
+}
+
+/// What the test goes without.
+fn alone(needs: &BTreeSet<&RecipeName>) -> Option<String> {
+    let names: Vec<&str> = needs.iter().map(|name| name.as_str()).collect();
+    let what = names.join("`, `");
+    (!names.is_empty()).then(|| {
+        format!("it needs `{what}` beside it; cc-ci puts up nothing but the recipe itself, so the test goes without")
+    })
 }
 
 impl Knowledge {

@@ -90,6 +90,14 @@ fn checks_come_from_the_head_and_what_grants_from_the_base() {
 }
 
 #[test]
+fn what_would_have_to_run_beside_it_is_said_to_be_missing() {
+    let known = knowledge("needs: [ldap]\n", "needs: [mail]\n", "needs: [authentik]\n");
+    let notes = known.notes().join("; ");
+    assert!(notes.contains("it needs `authentik`, `ldap` beside it"), "{notes}");
+    assert!(notes.contains("`needs` changed") && !notes.contains("mail"), "{notes}");
+}
+
+#[test]
 fn a_second_name_is_under_the_same_wildcard() {
     let known = knowledge("", "hosts: {SANDBOX_DOMAIN: sandbox}\n", "");
     let hosts = known.hosts(&"cryp-9ad31f.ci.test".parse().unwrap()).unwrap();
