@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::clock::Time;
 
 /// One for each thing that can be wrong.
@@ -23,10 +25,12 @@ pub enum Alarm {
     Reactions,
     /// A comment was not taken.
     Comments,
+    /// A target of `notify` takes nothing. It is the one alarm that nobody is notified of.
+    Notify,
 }
 
 impl Alarm {
-    pub const ALL: [Alarm; 7] = [
+    pub const ALL: [Alarm; 8] = [
         Alarm::ForgeSilent,
         Alarm::TokenRefused,
         Alarm::BotRights,
@@ -34,6 +38,7 @@ impl Alarm {
         Alarm::Statuses,
         Alarm::Reactions,
         Alarm::Comments,
+        Alarm::Notify,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -45,6 +50,7 @@ impl Alarm {
             Alarm::Statuses => "statuses",
             Alarm::Reactions => "reactions",
             Alarm::Comments => "comments",
+            Alarm::Notify => "notify",
         }
     }
 
@@ -52,7 +58,7 @@ impl Alarm {
     pub fn is_grave(self) -> bool {
         match self {
             Alarm::ForgeSilent | Alarm::TokenRefused | Alarm::BotRights | Alarm::Repositories => true,
-            Alarm::Statuses | Alarm::Reactions | Alarm::Comments => false,
+            Alarm::Statuses | Alarm::Reactions | Alarm::Comments | Alarm::Notify => false,
         }
     }
 }
@@ -68,7 +74,13 @@ pub struct Lasting {
 
 /// Those that last, of this process, and when the forge was last read. Every clone shows the same.
 #[derive(Clone, Debug, Default)]
-pub struct Alarms(Arc<Mutex<Board>>);
+pub struct Alarms(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    board: Mutex<Board>,
+    bell: watch::Sender<()>,
+}
 
 #[derive(Debug, Default)]
 struct Board {
@@ -89,22 +101,29 @@ impl Alarms {
             }
         }
         drop(board);
+        self.0.bell.send_replace(());
         if alarm.is_grave() {
             tracing::error!(alarm = alarm.as_str(), words, "an alarm began");
         } else {
-            tracing::warn!(alarm = alarm.as_str(), words, "something is left unsaid on the forge");
+            tracing::warn!(alarm = alarm.as_str(), words, "something is left unsaid");
         }
     }
 
     /// It is not so any more.
     pub fn clear(&self, alarm: Alarm) {
         if self.lock().lasting.remove(&alarm).is_some() {
+            self.0.bell.send_replace(());
             tracing::info!(alarm = alarm.as_str(), "the alarm is over");
         }
     }
 
     pub fn lasting(&self) -> Vec<Lasting> {
         self.lock().lasting.values().cloned().collect()
+    }
+
+    /// Tells of each that begins, changes its words or is over.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.bell.subscribe()
     }
 
     /// The forge was asked what is new, and answered.
@@ -118,7 +137,7 @@ impl Alarms {
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,7 @@
 //! One YAML file says how this appliance is; every key has a default but the four that cannot have one.
 
+pub mod notify;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +36,9 @@ pub struct Config {
     pub backup: Backup,
     #[serde(default)]
     pub report: Report,
+    /// Who hears of turns and alarms elsewhere than on the forge.
+    #[serde(default)]
+    pub notify: Vec<notify::Target>,
     #[serde(default)]
     pub logs: Logs,
     #[serde(default)]
@@ -606,6 +611,7 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
     if config.policy.replicas == 0 {
         return Err(invalid("`policy.replicas` is 0: no service could run; 8 is the default".into()));
     }
+    notify::check(&config.notify).map_err(invalid)?;
     if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
         return Err(invalid(
             "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),
@@ -628,6 +634,10 @@ fn check_secrets(path: &Path, config: &Config) -> Result<(), ConfigError> {
             crate::secrets::check_file(file)
                 .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
         }
+    }
+    for (key, file) in config.notify.iter().flat_map(notify::Target::secrets) {
+        crate::secrets::check_file(file)
+            .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
     }
     Ok(())
 }

@@ -369,6 +369,20 @@ choice!(
 );
 
 choice!(
+    /// What people hear of elsewhere than on the forge.
+    NoticeKind {
+        /// A recipe turned red.
+        Red = "red",
+        /// It is green again.
+        Green = "green",
+        /// Something only the operator can mend.
+        Alarm = "alarm",
+        /// It is mended.
+        Over = "alarm-over",
+    }
+);
+
+choice!(
     /// What a token of the API may be used for. Reading needs none.
     Scope {
         /// Queueing runs: new ones, and old ones again.

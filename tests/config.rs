@@ -63,6 +63,9 @@ fn named(node: &Node, path: &str, keys: &mut BTreeSet<String>) {
         keys.insert(path.clone());
         named(value, &path, keys);
     }
+    for item in node.as_seq().unwrap_or_default() {
+        named(item, path, keys);
+    }
 }
 
 #[test]
@@ -73,6 +76,7 @@ fn the_document_names_every_key_of_the_configuration_and_no_other() {
     }
     assert_eq!(keys(&of(&blocks())), documented);
     assert!(documented.contains("policy.app.memory_mib") && documented.contains("forge.webhook.secret_file"));
+    assert!(documented.contains("notify.mail.password_file"));
 }
 
 #[test]

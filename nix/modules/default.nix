@@ -10,6 +10,7 @@
     ./backupbot.nix
     ./backup.nix
     ./monitoring.nix
+    ./notify.nix
     ./secrets.nix
     ./registry-cache.nix
     ./firewall.nix

@@ -10,6 +10,7 @@ mod doctor;
 mod enroll;
 mod janitor;
 mod lint;
+mod notify;
 mod policy;
 mod process;
 mod reconcile;
@@ -68,6 +69,9 @@ enum Command {
     /// Shows what was done with tokens and on the command line, and checks that nobody changed it.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Whether those who are to be notified can be reached.
+    #[command(subcommand)]
+    Notify(notify::Notify),
     /// Copies the database, puts a copy back, looks through it.
     #[command(subcommand)]
     Db(db::Db),
@@ -195,6 +199,7 @@ fn dispatch(command: Command) -> Done {
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Token(command) => process::on_runtime(1, token::token(command)),
         Command::Audit(command) => process::on_runtime(1, audit::audit(command)),
+        Command::Notify(command) => process::on_runtime(1, notify::notify(command)),
         Command::Db(command) => db::db(command),
         Command::Reconcile(what) => process::on_runtime(2, reconcile::reconcile(what)),
         Command::Secrets(command) => secrets::secrets(command),

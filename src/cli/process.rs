@@ -30,6 +30,7 @@ use crate::forge::gitea::Gitea;
 use crate::intake::trigger::Desk;
 use crate::intake::{self, Intake, Nudge, webhook};
 use crate::logs;
+use crate::report::notify::{Notifier, Target};
 use crate::report::{self, Report};
 use crate::secrets;
 use crate::secrets::redact::Redactor;
@@ -195,6 +196,8 @@ async fn server(
     if let Some(secret) = &hook_secret {
         redactor.register("webhook secret", secret);
     }
+    let targets = config.notify.iter().map(|target| Target::open(target, &redactor));
+    let targets: Vec<Target> = targets.collect::<Result<_, _>>().map_err(Failure::usage)?;
     let forge = Arc::new(Gitea::new(&config.forge.url, token, clock.clone()).map_err(Failure::usage)?);
     let door_path = config.bell("serve");
     let door = Door::open(&door_path).with_context(|| format!("opening the door {}", door_path.display()))?;
@@ -217,6 +220,15 @@ async fn server(
         organisation: config.forge.organisation.clone(),
         bells: vec![Bell::of(config.bell("serve")), Bell::of(config.bell("runner"))],
     };
+    let mask: report::Mask = Arc::new(move |text: &str| redactor.mask(text));
+    let notifier = Notifier {
+        store: store.clone(),
+        clock: clock.clone(),
+        alarms: alarms.clone(),
+        address: address.clone(),
+        mask: Arc::clone(&mask),
+        targets,
+    };
     let report = Report {
         forge,
         store: store.clone(),
@@ -225,7 +237,7 @@ async fn server(
         context: config.forge.status_context.clone(),
         address,
         verdict: config.report.verdict,
-        mask: Arc::new(move |text: &str| redactor.mask(text)),
+        mask,
         tail: tail_of(&config.logs_dir()),
     };
     let mut site = Web::new(store.clone(), clock.clone(), &config, alarms);
@@ -236,6 +248,7 @@ async fn server(
     tracing::info!(address = %listener.local_addr().map(|at| at.to_string()).unwrap_or_default(), "serving");
     let intake = tokio::spawn(intake::run(intake, stop.clone()));
     let report = tokio::spawn(report::run(report, stop.clone()));
+    let notifying = tokio::spawn(report::notify::run(notifier, stop.clone()));
     let beating = tokio::spawn(beat(store.clone(), clock, started_at, stop.clone()));
     let living = tokio::spawn(notify.clone().live(store.clone(), stop.clone()));
     let hearing = tokio::spawn(hear(store, door, stop.clone()));
@@ -243,7 +256,7 @@ async fn server(
     let served = web::serve(listener, site, stop.clone()).await.context("serving pages");
     notify.stopping();
     stop.cancel();
-    for task in [intake, report, beating, living, hearing] {
+    for task in [intake, report, notifying, beating, living, hearing] {
         task.await.context("a part of the server broke off")?;
     }
     served?;

@@ -9,14 +9,14 @@
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::model::{AppDomain, CheckState, HELD, Origin, Outcome, RunId, StageName, StageState};
+use crate::model::{AppDomain, Asked, CheckState, HELD, NoticeKind, Origin, Outcome, RunId, StageName, StageState};
 use crate::plan::{Plan, Without};
 use crate::stages::level::Level;
 use crate::store::deployments::NewDeployment;
 use crate::store::outbox::{self, Report};
 use crate::store::runs::{NewRun, Run};
 use crate::store::stages::{Check, Stage};
-use crate::store::{StoreError, Transaction, apps, deployments, events, repositories, runs, stages, turns};
+use crate::store::{StoreError, Transaction, apps, deployments, events, notices, repositories, runs, stages, turns};
 use crate::swarm::sweep::NothingLeft;
 
 /// A run that was interrupted, or that failed by nobody's fault who wrote the recipe, is tried this often in all.
@@ -247,7 +247,30 @@ pub fn finish(tx: &Transaction, id: RunId, verdict: Verdict, gone: TornDown, now
     close_stages(tx, id, &planned, "the run ended while it ran", "the run ended before it", now)?;
     runs::finish(tx, id, verdict.outcome, &verdict.reason, now)?;
     report(tx, &run, now)?;
+    notify(tx, &run, verdict.outcome, now)?;
     Ok(verdict)
+}
+
+/// Whoever is notified hears of a run that turned its recipe red, or green again.
+fn notify(tx: &Transaction, run: &Run, outcome: Outcome, now: Time) -> Result<(), StoreError> {
+    let Some(repository) = run.repository.filter(|_| run.asked == Asked::All) else { return Ok(()) };
+    let before = runs::verdict_before(tx, repository, run.pr, run.id)?;
+    match turn(before, outcome) {
+        Some(kind) => notices::of_run(tx, kind, run.id, now),
+        None => Ok(()),
+    }
+}
+
+/// What a verdict changes of the one before it. Nothing before it counts as green, so that the first red is heard.
+fn turn(before: Option<Outcome>, outcome: Outcome) -> Option<NoticeKind> {
+    let is_red = |outcome| matches!(outcome, Outcome::Failed | Outcome::TimedOut);
+    let was_red = before.is_some_and(is_red);
+    match outcome {
+        Outcome::Passed => was_red.then_some(NoticeKind::Green),
+        outcome if is_red(outcome) => (!was_red).then_some(NoticeKind::Red),
+        // Not about the recipe.
+        _ => None,
+    }
 }
 
 /// The run is over, as [`finish`] says it. Where the recipe was not at fault and nobody wanted it to end, the next attempt is

@@ -6,6 +6,7 @@
 pub mod card;
 pub mod comment;
 pub mod markdown;
+pub mod notify;
 pub mod outbox;
 pub mod status;
 pub mod words;

@@ -13,6 +13,7 @@ pub mod events;
 pub mod evidence;
 pub mod heartbeats;
 pub mod metrics;
+pub mod notices;
 pub mod outbox;
 pub mod pages;
 #[cfg(test)]
@@ -44,6 +45,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_turns.sql"),
     include_str!("../../migrations/0005_evidence.sql"),
     include_str!("../../migrations/0006_forget.sql"),
+    include_str!("../../migrations/0007_notices.sql"),
 ];
 
 /// Reads at a time; one page is one read.

@@ -1,7 +1,7 @@
 //! Every list walks the index that has its order: no scan, no sort.
 
 use super::runs::{Filter, page_sql};
-use super::{comments, outbox, pages, runs, tests, turns};
+use super::{comments, notices, outbox, pages, runs, tests, turns};
 use crate::model::Outcome;
 
 pub(super) async fn plan_of(sql: &'static str) -> String {
@@ -42,6 +42,7 @@ async fn lists_walk_their_index() {
         (pages::OPEN_COUNT, "runs_waiting"),
         (runs::OPEN, "runs_waiting"),
         (turns::RESUMING, "runs_resuming"),
+        (turns::OF_SCHEDULE, "runs_of_schedule"),
         (turns::PAUSED, "runs_paused"),
         (turns::RECIPES, "runs_in_turn"),
         (turns::OF_RECIPE, "runs_in_turn"),
@@ -49,6 +50,9 @@ async fn lists_walk_their_index() {
         (runs::UNWANTED, "runs_waiting"),
         (runs::OF_PR, "runs_by_pr "),
         (runs::NEXT_ATTEMPT, "runs_by_retry_of "),
+        (runs::BEFORE, "runs_by_pr "),
+        (notices::UNSPREAD, "notices_unspread"),
+        (notices::NEXT, "deliveries_open"),
         (runs::PASSED, "runs_by_recipe_outcome "),
         (runs::LEVELS, "runs_by_recipe "),
         (comments::UNDECIDED, "comments_undecided"),

@@ -25,6 +25,9 @@ pub fn over(db: &Connection) -> Result<Vec<Over>, StoreError> {
           where finished_at is not null
             and not exists (select 1 from apps where run = runs.id and gone_at is null)
             and not exists (select 1 from outbox where run = runs.id and done_at is null and gave_up_at is null)
+            and not exists (select 1 from notices where run = runs.id and spread_at is null)
+            and not exists (select 1 from notices join deliveries on notice = notices.id
+                             where run = runs.id and done_at is null and gave_up_at is null)
           order by id desc",
     )?;
     let rows = statement.query_map([], |row| {
@@ -63,7 +66,13 @@ mod tests {
 
     #[tokio::test]
     async fn forgetting_one_of_many_runs_walks_no_table() {
-        for table in ["comments where run", "runs where retry_of", "runs where superseded_by", "outbox where run"] {
+        for table in [
+            "comments where run",
+            "runs where retry_of",
+            "runs where superseded_by",
+            "outbox where run",
+            "notices where run",
+        ] {
             let plan = plan_of(Box::leak(format!("select 1 from {table} = ?1").into_boxed_str())).await;
             assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{table}: {plan}");
         }

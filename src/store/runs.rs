@@ -319,6 +319,24 @@ pub fn of_head(db: &Connection, repository: RepoId, pr: Pr, head: &Head) -> Resu
     Ok(statement.query_row(params![repository, pr, head.as_str()], read).optional()?)
 }
 
+/// What the last whole test before a run said of the recipe: of one pull request, or of the base branch where none is named.
+/// Walks `runs_by_pr`.
+pub(super) const BEFORE: &str = "
+    select outcome from runs
+     where repository = ?1 and pr is ?2 and id < ?3 and asked = 'all' and outcome in ('passed', 'failed', 'timed-out')
+     order by id desc
+     limit 1";
+
+pub fn verdict_before(
+    db: &Connection,
+    repository: RepoId,
+    pr: Option<Pr>,
+    id: RunId,
+) -> Result<Option<Outcome>, StoreError> {
+    let mut statement = db.prepare_cached(BEFORE)?;
+    Ok(statement.query_row(params![repository, pr, id], |row| row.get(0)).optional()?)
+}
+
 /// How long a run of this recipe usually takes: the median of its last ten that came to a verdict.
 pub fn usual(db: &Connection, recipe: &str) -> Result<Option<Duration>, StoreError> {
     let mut statement = db.prepare_cached(

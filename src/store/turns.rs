@@ -1,7 +1,7 @@
 //! Whose turn it is. What was interrupted goes on first. Then recipes take turns: the one that had none for longest is next,
 //! and of one recipe first asked is first served, so that forty requests on one recipe hold up nobody else's for more than one
-//! run. Turns count from when the oldest that waits was asked for: an idle appliance serves in the order of asking. Last come
-//! those that pause before they are tried again.
+//! run. Turns count from when the oldest that waits was asked for: an idle appliance serves in the order of asking. Then come
+//! those of the schedule, for which nobody waits, and last those that pause before they are tried again.
 //!
 //! Everybody who speaks of the queue (scheduler, comment, page) asks here, so that all say the same. The cost grows with the
 //! number of recipes and of places asked for, not with the queue.
@@ -35,6 +35,7 @@ pub fn places(db: &Connection, count: usize) -> Result<Vec<RunId>, StoreError> {
 pub fn order(db: &Connection, count: usize) -> Result<Vec<RunId>, StoreError> {
     let mut order = ids(db, RESUMING, count)?;
     order.append(&mut in_turns(db, count.saturating_sub(order.len()))?);
+    order.append(&mut ids(db, OF_SCHEDULE, count.saturating_sub(order.len()))?);
     order.append(&mut ids(db, PAUSED, count.saturating_sub(order.len()))?);
     Ok(order)
 }
@@ -43,6 +44,13 @@ pub fn order(db: &Connection, count: usize) -> Result<Vec<RunId>, StoreError> {
 pub(super) const RESUMING: &str = "
     select id from runs
      where finished_at is null and started_at is null and resumes = 1
+     order by id
+     limit ?1";
+
+/// Nobody waits for them. Walks `runs_of_schedule`.
+pub(super) const OF_SCHEDULE: &str = "
+    select id from runs
+     where finished_at is null and started_at is null and not_before is null and resumes = 0 and origin = 'schedule'
      order by id
      limit ?1";
 
@@ -85,7 +93,9 @@ fn in_turns(db: &Connection, count: usize) -> Result<Vec<RunId>, StoreError> {
 /// Walks `runs_waiting`, over the few that run to the first that waits.
 fn oldest(db: &Connection) -> Result<Option<i64>, StoreError> {
     let mut statement = db.prepare_cached(
-        "select queued_at from runs where finished_at is null and started_at is null order by id limit 1",
+        "select queued_at from runs
+          where finished_at is null and started_at is null and origin <> 'schedule'
+          order by id limit 1",
     )?;
     Ok(statement.query_row([], |row| row.get(0)).optional()?)
 }
@@ -95,10 +105,12 @@ pub(super) const RECIPES: &str = "
     with recursive names (name) as (
         select min(recipe) from runs
          where finished_at is null and started_at is null and not_before is null and resumes = 0
+           and origin <> 'schedule'
         union all
         select (select min(recipe) from runs
                  where recipe > name
-                   and finished_at is null and started_at is null and not_before is null and resumes = 0)
+                   and finished_at is null and started_at is null and not_before is null and resumes = 0
+                   and origin <> 'schedule')
           from names where name is not null)
     select name, (select at from turns where recipe = name) from names where name is not null";
 
@@ -112,6 +124,7 @@ fn recipes(db: &Connection) -> Result<Vec<(String, Option<i64>)>, StoreError> {
 pub(super) const OF_RECIPE: &str = "
     select id from runs
      where recipe = ?1 and finished_at is null and started_at is null and not_before is null and resumes = 0
+       and origin <> 'schedule'
      order by id
      limit ?2";
 

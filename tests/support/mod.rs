@@ -17,7 +17,7 @@ pub(crate) use docker::missing as no_docker;
 pub(crate) use fixture::Fixture;
 pub(crate) use house::{House, Setup};
 pub(crate) use patience::eventually;
-pub(crate) use rig::{CC_CI, up as shared_rig};
+pub(crate) use rig::{CC_CI, up as shared_rig, write_secret};
 pub(crate) use witness::Witnesses;
 
 pub(crate) const ORGANISATION: &str = "recipes";

@@ -392,3 +392,44 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_turn_of_colour_is_noticed_and_nothing_else() {
+    use Outcome::{Cancelled, Failed, Infra, Passed, TimedOut};
+    let (_dir, store) = house().await;
+    let on_base = NewRun { pr: None, origin: Origin::Schedule, ..a_run(0) };
+    let of_one_stage = NewRun { asked: Asked::Install, ..a_run(1) };
+    for (new, outcome, wanted) in [
+        (a_run(1), Passed, None),
+        (a_run(1), Failed, Some(NoticeKind::Red)),
+        (a_run(1), TimedOut, None),
+        (a_run(1), Infra, None),
+        (a_run(2), Infra, None),
+        (a_run(2), TimedOut, Some(NoticeKind::Red)),
+        (of_one_stage.clone(), Passed, None),
+        (a_run(1), Cancelled, None),
+        (a_run(1), Passed, Some(NoticeKind::Green)),
+        (of_one_stage, Failed, None),
+        (a_run(1), Passed, None),
+        (on_base.clone(), Failed, Some(NoticeKind::Red)),
+        (NewRun { repository: None, origin: Origin::Local, ..a_run(1) }, Failed, None),
+        (on_base, Passed, Some(NoticeKind::Green)),
+    ] {
+        let what = format!("{:?} {outcome}", new.pr);
+        let noticed = does(&store, move |tx| {
+            let id = queue(tx, &new, NOW)?;
+            start(tx, id, &plan(), NOW)?;
+            for name in PLAN {
+                begin_stage(tx, id, name, NOW)?;
+                let end = StageEnd { state: StageState::Passed, reason: None, waited: Duration::ZERO };
+                end_stage(tx, id, name, &end, NOW)?;
+            }
+            let gone = torn_down(tx, id)?;
+            finish(tx, id, Verdict { outcome, reason: "because".into() }, gone, NOW)?;
+            let mut of_run = tx.prepare("select kind from notices where run = ?1")?;
+            let kinds: Result<Vec<NoticeKind>, _> = of_run.query_map([id], |row| row.get(0))?.collect();
+            Ok(kinds?)
+        });
+        assert_eq!(noticed.await.unwrap(), wanted.into_iter().collect::<Vec<_>>(), "{what}");
+    }
+}

@@ -14,6 +14,25 @@
       startAt = "hourly";
     };
     monitoring.enable = true;
+    notify = {
+      board = {
+        settings.webhook.url = "https://board.example.org/ci";
+        secretFile = "/run/secrets/board";
+      };
+      room = {
+        settings.matrix = {
+          homeserver = "https://matrix.example.org";
+          room = "!abcdef:example.org";
+        };
+        secretFile = "/run/secrets/matrix";
+      };
+      ops.settings.mail = {
+        server = "localhost";
+        tls = "none";
+        from = "ci@example.org";
+        to = [ "ops@example.org" ];
+      };
+    };
     registryCache = {
       enable = true;
       port = 5001;
