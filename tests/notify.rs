@@ -145,7 +145,7 @@ impl Works {
     }
 
     /// As a process that is killed: in the middle of whatever it does.
-    async fn is_killed(self) {
+    async fn dies(self) {
         self.task.abort();
         let _ = self.task.await;
     }
@@ -237,7 +237,7 @@ async fn what_was_sent_before_the_process_died_is_in_the_room_once() {
     let works = office.works(std::slice::from_ref(&room));
     office.ends(7, "keycloak", Outcome::Failed, "the app does not answer").await;
     server.got(1).await;
-    works.is_killed().await;
+    works.dies().await;
     office.until(OPEN, 1).await;
     server.lets_go();
 

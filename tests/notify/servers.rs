@@ -105,13 +105,7 @@ impl Http {
     }
 }
 
-async fn take(
-    State(http): State<Http>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn take(State(http): State<Http>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let path = uri.path().to_owned();
     http.seen.posts.lock().unwrap().push(Post { method: method.to_string(), path: path.clone(), headers, body });
     let refused = {
