@@ -23,7 +23,8 @@ use house::{House, NOW};
 use serde_json::Value;
 
 const THEMES: [&str; 2] = ["light", "dark"];
-const WIDTHS: [u32; 2] = [1280, 390];
+/// A desk, a window half as wide, a phone.
+const WIDTHS: [u32; 3] = [1280, 870, 390];
 
 /// The router's own list, each with something in its place.
 fn addresses(run: i64, recipe: &str) -> Vec<String> {
