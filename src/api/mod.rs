@@ -1,6 +1,8 @@
 //! What cc-ci tells programs: the shapes of its JSON, the same from the API and from the command line's `--json`. Times are
 //! RFC 3339 in UTC, spans are milliseconds, and what is not yet or not known is `null`.
 
+pub mod read;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -13,14 +15,14 @@ use crate::store::runs;
 use crate::store::stages;
 
 /// How far a run is, in one word: an outcome, or one of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum State {
     Open(Open),
     Over(Outcome),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Open {
     Queued,
@@ -46,7 +48,7 @@ impl State {
 }
 
 /// One test of one head.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     pub id: i64,
     pub state: State,
@@ -120,7 +122,7 @@ impl From<&runs::Run> for Run {
 }
 
 /// One part of a run.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     pub name: StageName,
     pub state: StageState,
@@ -148,7 +150,7 @@ impl From<&stages::Stage> for Stage {
 }
 
 /// One assertion with a name.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     pub stage: StageName,
     pub name: String,
@@ -172,7 +174,7 @@ impl From<&stages::Check> for Check {
 }
 
 /// A run with its parts.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WholeRun {
     #[serde(flatten)]
     pub run: Run,
@@ -191,7 +193,7 @@ impl WholeRun {
 }
 
 /// Some runs, newest first.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Runs {
     pub runs: Vec<Run>,
     /// Where the list goes on; `null` at its end.
@@ -199,7 +201,7 @@ pub struct Runs {
 }
 
 /// What is known of a recipe from its runs.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Recipe {
     pub name: String,
     /// From 0 to 6, of the last run that earned one.
@@ -215,7 +217,7 @@ pub struct Recipe {
 }
 
 /// Some recipes, by name.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Recipes {
     pub recipes: Vec<Recipe>,
     /// Where the list goes on; `null` at its end.
@@ -223,7 +225,7 @@ pub struct Recipes {
 }
 
 /// What runs and what waits, first asked first.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Queue {
     pub running: Vec<Run>,
     pub waiting: Vec<Run>,
@@ -232,7 +234,7 @@ pub struct Queue {
 }
 
 /// What was done with a comment that asked for something.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Decision {
     /// The comment's number on the forge.
     pub comment: i64,
@@ -268,7 +270,7 @@ impl From<&comments::Decision> for Decision {
 }
 
 /// Some decisions, newest first.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Decisions {
     pub decisions: Vec<Decision>,
     /// Where the list goes on; `null` at its end.
@@ -276,12 +278,12 @@ pub struct Decisions {
 }
 
 /// The two processes, as they last said that they live.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Hosts {
     pub processes: Vec<Process>,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// `serve` or `runner`.
     pub name: String,
@@ -295,7 +297,7 @@ pub struct Process {
 }
 
 /// What to test.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
     /// The repository's name in the organisation.
@@ -308,6 +310,10 @@ pub struct Trigger {
     #[serde(default = "all")]
     #[schemars(default = "all")]
     pub stage: Asked,
+    /// The version to upgrade from, where the usual one is not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9.+_-]*$"))]
+    pub from: Option<String>,
 }
 
 fn all() -> Asked {
@@ -315,7 +321,7 @@ fn all() -> Asked {
 }
 
 /// What an action came to.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// The run that was queued, or that is told to end.
     pub run: i64,
@@ -324,7 +330,7 @@ pub struct Done {
 }
 
 /// Why not (RFC 9457).
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     pub title: String,
     pub status: u16,

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Subcommand;
 
-use super::runs::{Place, plain};
+use super::appliance::Place;
+use super::table::plain;
 use super::{Done, Failure};
 use crate::store::audit;
 

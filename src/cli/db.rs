@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::runs::Place;
+use super::appliance::Place;
 use super::{Done, Failure};
 use crate::clock::Clock;
 use crate::config;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::runs::plain;
+use super::table::plain;
 use super::{Configured, Done, Failure};
 use crate::clock::Clock;
 use crate::doctor::{self, Row, State};

@@ -3,7 +3,9 @@
 //! Exit codes: 0 it went well · 1 the answer is no (a run failed, a check found something) · 2 the question was wrong (usage,
 //! configuration) · 3 the machine, the network or the forge is at fault.
 
+mod appliance;
 mod audit;
+mod compare;
 mod db;
 mod dev;
 mod doctor;
@@ -11,11 +13,14 @@ mod enroll;
 mod janitor;
 mod lint;
 mod notify;
+mod look;
 mod policy;
 mod process;
 mod reconcile;
+mod remote;
 mod runs;
 mod secrets;
+mod table;
 mod token;
 mod trigger;
 mod validate;
@@ -58,9 +63,17 @@ enum Command {
     },
     /// Removes what belongs to no live run: stacks, volumes, secrets, directories that a crash left.
     Janitor(janitor::Janitor),
-    /// Lists, shows, cancels and retries runs, and reads their logs.
+    /// Lists, shows, compares, cancels and retries runs, and reads their logs.
     #[command(subcommand)]
     Runs(runs::Runs),
+    /// What runs and what waits, in the order of its turns.
+    Queue(look::Look),
+    /// What is known of each recipe from its runs.
+    Recipes(look::Look),
+    /// What was done with comments that asked for something, and why.
+    Decisions(look::Decisions),
+    /// The two processes, and what they see of their host.
+    Hosts(look::Look),
     /// Queues a run of a pull request, as `!testme` would.
     Trigger(trigger::Trigger),
     /// Makes, lists and revokes the tokens of the API.
@@ -195,6 +208,10 @@ fn dispatch(command: Command) -> Done {
         Command::Doctor(asked) => process::on_runtime(2, doctor::doctor(asked)),
         Command::CheckConfig { file, without_secrets } => check_config(&file, without_secrets),
         Command::Runs(command) => process::on_runtime(1, runs::runs(command)),
+        Command::Queue(asked) => process::on_runtime(1, look::queue(asked)),
+        Command::Recipes(asked) => process::on_runtime(1, look::recipes(asked)),
+        Command::Decisions(asked) => process::on_runtime(1, look::decisions(asked)),
+        Command::Hosts(asked) => process::on_runtime(1, look::hosts(asked)),
         Command::Janitor(janitor) => process::on_runtime(2, janitor::janitor(janitor)),
         Command::Trigger(trigger) => process::on_runtime(2, trigger::trigger(trigger)),
         Command::Token(command) => process::on_runtime(1, token::token(command)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Subcommand;
 
-use super::runs::Place;
+use super::appliance::Place;
 use super::{ACTOR, Done, Failure};
 use crate::clock::{Clock, Time};
 use crate::config::span;

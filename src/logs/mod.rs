@@ -12,6 +12,7 @@
 //! in, so that a secret never reaches the disk. What is longer than its cap keeps its beginning and its end.
 
 mod clean;
+pub(crate) mod diff;
 mod measure;
 mod pack;
 mod read;

@@ -1,5 +1,7 @@
 //! What pages show, in as few columns and steps as they need: lists are read thousands of times a second.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
@@ -142,6 +144,21 @@ pub fn latest_of_recipe(db: &Connection, recipe: &str, count: u32) -> Result<Vec
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How long a run that passes takes: the middle of those among these.
+pub fn median(latest: &[Brief]) -> Option<Duration> {
+    let took = |brief: &Brief| match (brief.outcome, brief.started_at, brief.finished_at) {
+        (Some(Outcome::Passed), Some(started), Some(finished)) => Some(finished.since(started)),
+        _ => None,
+    };
+    middle(&mut latest.iter().filter_map(took).collect::<Vec<_>>())
+}
+
+/// The one in the middle.
+pub fn middle(spans: &mut [Duration]) -> Option<Duration> {
+    spans.sort_unstable();
+    spans.get(spans.len().checked_sub(1)? / 2).copied()
+}
+
 /// Walks `runs_by_recipe`, one step a recipe.
 pub(super) const RECIPES: &str = "
     with recursive names (name) as (
@@ -201,4 +218,16 @@ pub fn open_marks(db: &Connection, count: u32) -> Result<Vec<(RunId, String)>, S
         marks.push(row?);
     }
     Ok(marks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_one_of_them() {
+        assert_eq!(middle(&mut []), None);
+        let mut three = [Duration::from_secs(9), Duration::from_secs(1), Duration::from_secs(5)];
+        assert_eq!(middle(&mut three), Some(Duration::from_secs(5)));
+    }
 }

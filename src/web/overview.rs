@@ -74,7 +74,7 @@ impl Recipe {
     }
 
     pub(super) fn median(&self) -> Option<Duration> {
-        median(&self.latest)
+        pages::median(&self.latest)
     }
 
     /// One commit passed and failed among its last ten runs.
@@ -93,18 +93,9 @@ impl Recipe {
     }
 }
 
-/// How long a run that passes takes.
-pub(super) fn median(latest: &[Brief]) -> Option<Duration> {
-    let took = |brief: &Brief| match (brief.outcome, brief.started_at, brief.finished_at) {
-        (Some(Outcome::Passed), Some(started), Some(finished)) => Some(finished.since(started)),
-        _ => None,
-    };
-    words::median(&mut latest.iter().filter_map(took).collect::<Vec<_>>())
-}
-
 /// How long this recipe usually takes.
 pub(super) fn usual(db: &rusqlite::Connection, recipe: &str) -> Result<Option<Duration>, StoreError> {
-    Ok(median(&pages::latest_of_recipe(db, recipe, LATEST)?))
+    Ok(pages::median(&pages::latest_of_recipe(db, recipe, LATEST)?))
 }
 
 pub(super) async fn load(site: &Site, asked: Asked) -> Result<Overview, Wrong> {

@@ -157,7 +157,7 @@ fn medians(drawn: &[(RunId, Option<Outcome>, Vec<Stage>)]) -> Vec<(StageName, Du
             }
         }
     }
-    let of_stage = |(name, mut all, last): (_, Vec<_>, _)| Some((name, words::median(&mut all)?, last));
+    let of_stage = |(name, mut all, last): (_, Vec<_>, _)| Some((name, pages::middle(&mut all)?, last));
     spans.into_values().filter_map(of_stage).collect()
 }
 

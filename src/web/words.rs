@@ -134,12 +134,6 @@ pub(super) fn rough(span: Duration) -> String {
     }
 }
 
-/// The one in the middle.
-pub(super) fn median(spans: &mut [Duration]) -> Option<Duration> {
-    spans.sort_unstable();
-    spans.get(spans.len().checked_sub(1)? / 2).copied()
-}
-
 /// `1 run`, `2 runs`.
 pub(super) fn count(number: i64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -224,12 +218,5 @@ mod tests {
         assert_eq!(first_sentence("compose.yml:31 asks for 1.2.3"), ("compose.yml:31 asks for 1.2.3", ""));
         assert_eq!(first_sentence("one\ntwo"), ("one", "two"));
         assert_eq!(first_sentence(""), ("", ""));
-    }
-
-    #[test]
-    fn the_median_is_one_of_them() {
-        assert_eq!(median(&mut []), None);
-        let mut three = [Duration::from_secs(9), Duration::from_secs(1), Duration::from_secs(5)];
-        assert_eq!(median(&mut three), Some(Duration::from_secs(5)));
     }
 }

@@ -133,8 +133,9 @@ async fn wish(headers: &HeaderMap, body: Body, token: &Token) -> Result<Wish, Re
     if !(1..=1_000_000_000).contains(&asked.pr) {
         return Err(wrong(format!("`pr` is the number of a pull request, not {}", asked.pr)));
     }
+    let from = asked.from.as_deref().map(str::parse).transpose().map_err(|error| wrong(format!("`from`: {error}")))?;
     let asked_by = format!("the token {}", token.name);
-    Ok(Wish { repository, pr: Pr(asked.pr), stage: asked.stage, from: None, origin: Origin::Api, asked_by })
+    Ok(Wish { repository, pr: Pr(asked.pr), stage: asked.stage, from, origin: Origin::Api, asked_by })
 }
 
 fn status_of(why: &NotQueued) -> StatusCode {

@@ -8,26 +8,23 @@ use axum::http::{HeaderMap, Response, StatusCode, Uri};
 use axum::routing::get;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::answer::{Rendered, Wrong};
-use super::super::overview::median;
 use super::super::routes::{known_run, query, run_id};
 use super::super::{Site, decisions, links, raw_log, runs as list};
 use super::{Answer, Operation, Parameter, Place, Refused, json};
-use crate::api;
+use crate::api::{self, read};
 use crate::model::{Outcome, RunId};
-use crate::store::{StoreError, comments, heartbeats, pages, runs, stages, turns};
+use crate::store::stages;
 
 type At = State<Arc<Site>>;
 type Answered = Result<Rendered, Refused>;
 
 const ROWS: u32 = 50;
-/// Runs of a recipe that its verdict, level and median are read from.
-const LATEST: u32 = 20;
 
 pub(super) fn operations() -> Vec<Operation> {
-    let read = |path, id, summary, parameters, answer, routes| Operation {
+    let reading = |path, id, summary, parameters, answer, routes| Operation {
         method: "get",
         path,
         id,
@@ -48,7 +45,7 @@ pub(super) fn operations() -> Vec<Operation> {
     };
     let before = |about| query_parameter("before", about, json!({"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$"}));
     vec![
-        read(
+        reading(
             "/api/v1/runs",
             "listRuns",
             "Runs, newest first",
@@ -72,7 +69,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<api::Runs>),
             get(list_runs),
         ),
-        read(
+        reading(
             "/api/v1/runs/{id}",
             "showRun",
             "One run, with its stages and checks",
@@ -80,7 +77,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<api::WholeRun>),
             get(show_run),
         ),
-        read(
+        reading(
             "/api/v1/runs/{id}/stages",
             "listStages",
             "The stages of a run, in their order",
@@ -88,7 +85,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<Vec<api::Stage>>),
             get(list_stages),
         ),
-        read(
+        reading(
             "/api/v1/runs/{id}/checks",
             "listChecks",
             "The checks of a run, in the order in which they were made",
@@ -98,7 +95,7 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         Operation {
             refusals: &[206, 416],
-            ..read(
+            ..reading(
                 "/api/v1/runs/{id}/log",
                 "readLog",
                 "The log of a run as text, whole or a range of its bytes",
@@ -115,7 +112,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 get(read_log),
             )
         },
-        read(
+        reading(
             "/api/v1/recipes",
             "listRecipes",
             "Recipes that have a run, by name",
@@ -127,7 +124,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<api::Recipes>),
             get(list_recipes),
         ),
-        read(
+        reading(
             "/api/v1/queue",
             "showQueue",
             "What runs and what waits",
@@ -135,7 +132,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<api::Queue>),
             get(show_queue),
         ),
-        read(
+        reading(
             "/api/v1/decisions",
             "listDecisions",
             "What was done with comments that asked for something, newest first",
@@ -143,7 +140,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<api::Decisions>),
             get(list_decisions),
         ),
-        read(
+        reading(
             "/api/v1/hosts",
             "listHosts",
             "The processes and what they see of their host",
@@ -151,7 +148,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Answer::Json(schema::<api::Hosts>),
             get(list_hosts),
         ),
-        read("/api/v1/openapi.json", "openapi", "This document", vec![], Answer::Document, get(give_document)),
+        reading("/api/v1/openapi.json", "openapi", "This document", vec![], Answer::Document, get(give_document)),
     ]
 }
 
@@ -182,12 +179,8 @@ async fn list_runs(State(site): At, uri: Uri) -> Answered {
     given(asked.before.as_deref(), "before")?;
     let asked = list::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
     let (filter, before) = (asked.filter.clone(), asked.before);
-    let mut page = site.store.read(move |db| runs::page(db, &filter, before, ROWS + 1)).await?;
-    let more = page.len() > ROWS as usize;
-    page.truncate(ROWS as usize);
-    let last = page.last().map(|run| run.id).filter(|_| more);
-    let next = last.map(|last| format!("/api/v1{}", links::runs(&asked.filter, Some(last))));
-    json(&api::Runs { runs: page.iter().map(api::Run::from).collect(), next })
+    let next = move |last| format!("/api/v1{}", links::runs(&asked.filter, Some(last)));
+    json(&site.store.read(move |db| read::runs(db, &filter, before, ROWS, next)).await?)
 }
 
 /// An empty value is none of those that the document allows.
@@ -198,13 +191,8 @@ fn given(value: Option<&str>, name: &'static str) -> Result<(), Wrong> {
 async fn show_run(State(site): At, uri: Uri, Path(id): Path<String>) -> Answered {
     query::<Nothing>(&uri)?;
     let id = known_run(&site, &id).await?;
-    let whole = site.store.read(move |db| whole(db, id)).await?;
+    let whole = site.store.read(move |db| read::whole_run(db, id)).await?;
     json(&whole.ok_or(Wrong::NoPage)?)
-}
-
-fn whole(db: &rusqlite::Connection, id: RunId) -> Result<Option<api::WholeRun>, StoreError> {
-    let Some(run) = runs::by_id(db, id)? else { return Ok(None) };
-    Ok(Some(api::WholeRun::of(&run, &stages::of_run(db, id)?, &stages::checks_of_run(db, id)?)))
 }
 
 async fn list_stages(State(site): At, uri: Uri, Path(id): Path<String>) -> Answered {
@@ -243,47 +231,13 @@ async fn list_recipes(State(site): At, uri: Uri) -> Answered {
     if after.as_ref().is_some_and(|after| after.is_empty() || after.len() > 400) {
         return Err(Wrong::parameter("after", "is the name of a recipe").into());
     }
-    let recipes = site.store.read(move |db| {
-        let mut names = pages::recipes(db, after.as_deref(), ROWS + 1)?;
-        let more = names.len() > ROWS as usize;
-        names.truncate(ROWS as usize);
-        let last = names.last().filter(|_| more);
-        let next = last.map(|last| format!("/api/v1/recipes?after={}", links::encode(last)));
-        let recipes = names.into_iter().map(|name| recipe(db, name)).collect::<Result<_, StoreError>>()?;
-        Ok(api::Recipes { recipes, next })
-    });
-    json(&recipes.await?)
-}
-
-fn recipe(db: &rusqlite::Connection, name: String) -> Result<api::Recipe, StoreError> {
-    let latest = pages::latest_of_recipe(db, &name, LATEST)?;
-    let says = |outcome| matches!(outcome, Some(Outcome::Passed | Outcome::Failed | Outcome::TimedOut));
-    let verdict = latest.iter().find(|run| says(run.outcome));
-    let leveled = latest.iter().find(|run| run.level.is_some());
-    Ok(api::Recipe {
-        level: leveled.and_then(|run| run.level),
-        level_reason: leveled.and_then(|run| run.level_reason.clone()),
-        outcome: verdict.and_then(|run| run.outcome),
-        last_run: latest.first().map(|run| run.id.0),
-        last_at: latest.first().map(|run| run.queued_at.rfc3339()),
-        median_ms: median(&latest).map(api::milliseconds),
-        name,
-    })
+    let next = |last: &str| format!("/api/v1/recipes?after={}", links::encode(last));
+    json(&site.store.read(move |db| read::recipes(db, after.as_deref(), ROWS, next)).await?)
 }
 
 async fn show_queue(State(site): At, uri: Uri) -> Answered {
     query::<Nothing>(&uri)?;
-    let queue = site.store.read(|db| {
-        let running = runs::running(db)?;
-        let waiting = turns::waiting(db, 2 * ROWS as usize)?;
-        let (waiting_count, _) = pages::open_count(db)?;
-        Ok(api::Queue {
-            running: running.iter().map(api::Run::from).collect(),
-            waiting: waiting.iter().map(api::Run::from).collect(),
-            waiting_count,
-        })
-    });
-    json(&queue.await?)
+    json(&site.store.read(read::queue).await?)
 }
 
 #[derive(Deserialize)]
@@ -296,32 +250,13 @@ async fn list_decisions(State(site): At, uri: Uri) -> Answered {
     let Before { before } = query::<Before>(&uri)?.0;
     given(before.as_deref(), "before")?;
     let before = decisions::parse(before.as_deref())?;
-    let mut page = site.store.read(move |db| comments::decisions(db, before, ROWS + 1)).await?;
-    let more = page.len() > ROWS as usize;
-    page.truncate(ROWS as usize);
-    let last = page.last().filter(|_| more);
-    let next = last.map(|last| format!("/api/v1{}", decisions::address(Some((last.decided_at, last.comment)))));
-    json(&api::Decisions { decisions: page.iter().map(api::Decision::from).collect(), next })
+    let next = |at, comment| format!("/api/v1{}", decisions::address(Some((at, comment))));
+    json(&site.store.read(move |db| read::decisions(db, before, ROWS, next)).await?)
 }
 
 async fn list_hosts(State(site): At, uri: Uri) -> Answered {
     query::<Nothing>(&uri)?;
-    let hosts = site.store.read(|db| {
-        let mut processes = Vec::new();
-        for name in ["serve", "runner"] {
-            if let Some(beat) = heartbeats::of(db, name)? {
-                processes.push(api::Process {
-                    name: name.to_owned(),
-                    version: beat.version,
-                    started_at: beat.started_at.rfc3339(),
-                    heard_at: beat.at.rfc3339(),
-                    facts: serde_json::from_str::<Map<String, Value>>(&beat.facts).unwrap_or_default(),
-                });
-            }
-        }
-        Ok(api::Hosts { processes })
-    });
-    json(&hosts.await?)
+    json(&site.store.read(read::hosts).await?)
 }
 
 async fn give_document(uri: Uri) -> Answered {

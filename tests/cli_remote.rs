@@ -1,0 +1,212 @@
+//! The command line here and from afar: a real `cc-ci serve` on a seeded state directory, asked both ways, says the same.
+
+#![expect(clippy::disallowed_methods, reason = "programs are started as people start them")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+struct Served {
+    dir: tempfile::TempDir,
+    server: Child,
+    url: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn cc_ci(arguments: &[&str], token: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cc-ci"));
+    command.args(arguments).env_remove("CC_CI_CONFIG").env_remove("CC_CI_TOKEN").stdin(Stdio::null());
+    if let Some(token) = token {
+        command.env("CC_CI_TOKEN", token);
+    }
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> (i32, String) {
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    (output.status.code().unwrap(), text)
+}
+
+impl Served {
+    /// With no forge that answers, and no Docker.
+    fn start() -> Served {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let seeded = cc_ci(&["dev", "seed", "--dir", &path("state"), "--runs", "130"], None);
+        assert!(seeded.status.success(), "{:?}", said(&seeded));
+        std::fs::write(path("token"), "0123456789").unwrap();
+        std::fs::set_permissions(path("token"), PermissionsExt::from_mode(0o600)).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = format!(
+            "domain: ci.test\nstate_dir: {}\nforge: {{url: 'http://127.0.0.1:1', organisation: recipes, token_file: {}}}\n\
+             web: {{listen: '{address}'}}\n",
+            path("state"),
+            path("token"),
+        );
+        std::fs::write(path("config.yaml"), config).unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let server = Command::new(env!("CARGO_BIN_EXE_cc-ci"))
+            .args(["serve", "--config", &path("config.yaml")])
+            .env("NOTIFY_SOCKET", dir.path().join("notify"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let served = Served { dir, server, url: format!("http://{address}") };
+        let mut heard = [0; 4096];
+        loop {
+            let count = socket.recv(&mut heard).expect("the server says that it is ready");
+            if heard[..count].starts_with(b"READY=1") {
+                return served;
+            }
+        }
+    }
+
+    fn state(&self) -> String {
+        self.dir.path().join("state").display().to_string()
+    }
+
+    fn here(&self, arguments: &[&str]) -> (i32, String) {
+        said(&cc_ci(&[arguments, &["--state", &self.state()]].concat(), None))
+    }
+
+    fn there(&self, arguments: &[&str], token: Option<&str>) -> (i32, String) {
+        said(&cc_ci(&[arguments, &["--server", &self.url]].concat(), token))
+    }
+
+    fn token(&self, name: &str, scope: &str) -> String {
+        let made = cc_ci(&["token", "new", name, "--scope", scope, "--state", &self.state()], None);
+        assert!(made.status.success(), "{:?}", said(&made));
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The newest run with this outcome.
+    fn run(&self, outcome: &str) -> String {
+        let (code, number) = self.here(&["runs", "list", "-n", "1", "--quiet", "--outcome", outcome]);
+        assert_eq!(code, 0, "{number}");
+        number.trim().to_owned()
+    }
+}
+
+#[test]
+fn here_and_from_afar_say_the_same_in_every_form() {
+    let served = Served::start();
+    let (failed, passed) = (served.run("failed"), served.run("passed"));
+    let questions: Vec<Vec<&str>> = vec![
+        vec!["runs", "list", "-n", "120"],
+        vec!["runs", "list", "--outcome", "failed", "-n", "7"],
+        vec!["runs", "list", "--recipe", "keycloak"],
+        vec!["runs", "list", "--recipe", "no-such"],
+        vec!["runs", "show", &failed],
+        vec!["runs", "show", "99999"],
+        vec!["runs", "compare", &failed, &passed],
+        vec!["queue"],
+        vec!["recipes"],
+        vec!["decisions"],
+    ];
+    for question in questions {
+        for form in [&[][..], &["--json"], &["--quiet"]] {
+            let asked = [&question[..], form].concat();
+            let (here, there) = (served.here(&asked), served.there(&asked, None));
+            assert_eq!(here, there, "{asked:?}");
+            assert!(!here.1.is_empty() || form == ["--quiet"], "{asked:?}");
+            if form == ["--json"] && here.0 == 0 {
+                let _: serde_json::Value = serde_json::from_str(&here.1).expect("it is JSON");
+            }
+        }
+    }
+    let log = ["runs", "log", &failed];
+    let (code, text) = served.here(&log);
+    assert!(code == 0 && text.lines().count() > 5, "{code} {text}");
+    assert_eq!((code, text), served.there(&log, None));
+    assert_eq!(served.here(&[&log[..], &["-f"]].concat()), served.there(&[&log[..], &["-f"]].concat(), None));
+    // Heartbeats go on between two looks, so the moments may differ.
+    let names = |(code, text): (i32, String)| (code, text.split_whitespace().next().unwrap_or_default().to_owned());
+    assert_eq!(names(served.here(&["hosts"])), names(served.there(&["hosts"], None)));
+}
+
+#[test]
+fn acting_from_afar_takes_a_token_that_is_good_for_it() {
+    let served = Served::start();
+    let (run, cancel) = (served.token("runner", "run"), served.token("canceller", "cancel"));
+    let passed = served.run("passed");
+    let retry = ["runs", "retry", &passed];
+
+    let (code, text) = served.there(&retry, None);
+    assert!(code == 2 && text.contains("CC_CI_TOKEN"), "{code} {text}");
+    let (code, text) = served.there(&retry, Some("ccci_wrong"));
+    assert!(code == 2 && text.contains("wants a good token"), "{code} {text}");
+    let (code, text) = served.there(&retry, Some(&cancel));
+    assert!(code == 2 && text.contains("does not let this token"), "{code} {text}");
+    let (code, text) = served.there(&[&retry[..], &["--quiet"]].concat(), Some(&run));
+    assert_eq!(code, 0, "{text}");
+    let again = text.trim().to_owned();
+    let (code, text) = served.there(&retry, Some(&run));
+    assert_eq!((code, text), served.here(&retry), "one of this head waits already");
+
+    let file = served.dir.path().join("cancel.token");
+    std::fs::write(&file, &cancel).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let named = ["runs", "cancel", &again, "--token-file", file.to_str().unwrap()];
+    let (code, text) = served.there(&named, None);
+    assert_eq!((code, text), (0, format!("run {again} is told to end\n")));
+    assert_eq!(served.there(&named, None), served.here(&["runs", "cancel", &again]), "it is over");
+    let (_, audit) = served.here(&["audit", "list"]);
+    assert!(audit.contains("token canceller: cancel") && audit.contains("token runner: retry"), "{audit}");
+
+    // The forge of this place does not answer, which is nobody's fault here.
+    let (code, text) = served.there(&["trigger", "keycloak#41"], Some(&run));
+    assert!(code == 3 || code == 2, "{code} {text}");
+    for _ in 0..12 {
+        served.there(&retry, Some("ccci_wrong"));
+    }
+    let (code, text) = served.there(&retry, Some("ccci_wrong"));
+    assert!(code == 3 && text.contains("too often"), "{code} {text}");
+}
+
+/// Answers one request with these bytes.
+fn answering(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 4096];
+        let _ = stream.read(&mut asked);
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn what_is_no_cc_ci_is_said_to_be_none() {
+    let html = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+    let moved = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]";
+    let missing = "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let elsewhere = "https://name:word@ci.example.org";
+    for (url, token, code, words) in [
+        (answering(html), None, 2, "is not a cc-ci"),
+        (answering(moved), None, 2, "is not a cc-ci"),
+        (answering(json), None, 2, "is not a cc-ci"),
+        (answering(missing), None, 2, "is not a cc-ci"),
+        ("http://127.0.0.1:1".into(), None, 3, "does not answer"),
+        ("ci.example.org".into(), None, 2, "https://ci.example.org"),
+        (elsewhere.into(), None, 2, "seen by others"),
+        ("http://ci.example.org".into(), Some("ccci_x"), 2, "use https://"),
+    ] {
+        let output = cc_ci(&["queue", "--server", &url], token);
+        let (is, text) = said(&output);
+        assert!(is == code && text.contains(words) && !text.contains('\x1b'), "{url}: {is} {text}");
+        assert!(!text.contains("ccci_x") && output.stdout.is_empty(), "{text}");
+    }
+}
