@@ -3,6 +3,8 @@
   lib,
   rustPlatform,
   git,
+  installShellFiles,
+  stdenv,
 }:
 rustPlatform.buildRustPackage {
   pname = "cc-ci";
@@ -26,6 +28,17 @@ rustPlatform.buildRustPackage {
   # Most tests deploy on a Swarm, which a build cannot have: `scripts/test` and the VM tests run them.
   doCheck = false;
   nativeCheckInputs = [ git ];
+
+  # Made by the program itself, so only where it can run.
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    installShellCompletion --cmd cc-ci \
+      --bash <($out/bin/cc-ci completions bash) \
+      --zsh <($out/bin/cc-ci completions zsh) \
+      --fish <($out/bin/cc-ci completions fish)
+    $out/bin/cc-ci man man
+    installManPage man/*.1
+  '';
 
   doInstallCheck = true;
   installCheckPhase = ''

@@ -20,6 +20,7 @@ mod reconcile;
 mod remote;
 mod runs;
 mod secrets;
+mod shell;
 mod table;
 mod token;
 mod trigger;
@@ -101,6 +102,10 @@ enum Command {
     Enroll(enroll::Enroll),
     /// Says whether a recipe directory asks for anything of the host that a pull request may not.
     Policy(policy::Policy),
+    /// A script that completes this command line in a shell.
+    Completions { shell: clap_complete::Shell },
+    /// The manual, made from this command line.
+    Man(shell::Man),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
     #[command(disable_help_flag = true)]
     Abra {
@@ -224,6 +229,8 @@ fn dispatch(command: Command) -> Done {
         Command::Validate(validate) => process::on_runtime(2, validate::validate(validate)),
         Command::Enroll(enroll) => enroll::enroll(&enroll),
         Command::Policy(asked) => policy::policy(&asked),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man(asked) => shell::man(&asked),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
         Command::Dev(command) => dev::dev(command),
     }
