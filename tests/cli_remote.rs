@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -208,5 +209,61 @@ fn what_is_no_cc_ci_is_said_to_be_none() {
         let (is, text) = said(&output);
         assert!(is == code && text.contains(words) && !text.contains('\x1b'), "{url}: {is} {text}");
         assert!(!text.contains("ccci_x") && output.stdout.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn top_says_where_it_cannot_draw_and_leaves_a_terminal_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state").display().to_string();
+    assert!(cc_ci(&["dev", "seed", "--dir", &state, "--runs", "20"], None).status.success());
+    let (code, text) = said(&cc_ci(&["top", "--state", &state], None));
+    assert!(code == 2 && text.contains("cc-ci queue"), "{code} {text}");
+
+    if !PathBuf::from("/usr/bin/script").exists() {
+        println!("SKIPPED top_says_where_it_cannot_draw_and_leaves_a_terminal_as_it_was: there is no script(1)");
+        return;
+    }
+    for key in ["q", "\x03"] {
+        let line = format!(
+            "stty rows 24 cols 80; stty -a; {} top --state {state}; echo \"code $?\"; stty -a",
+            env!("CARGO_BIN_EXE_cc-ci")
+        );
+        let mut typed = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env_remove("CC_CI_CONFIG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut keys, mut shown) = (typed.stdin.take().unwrap(), typed.stdout.take().unwrap());
+        let mut text = String::new();
+        let mut bytes = [0; 4096];
+        // The key is pressed once the queue is drawn.
+        let mut pressed = false;
+        loop {
+            let count = shown.read(&mut bytes).unwrap();
+            if count == 0 {
+                break;
+            }
+            text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            if !pressed && text.contains("under way") {
+                keys.write_all(key.as_bytes()).unwrap();
+                keys.flush().unwrap();
+                pressed = true;
+            }
+        }
+        assert!(typed.wait().unwrap().success() && pressed, "{text}");
+        assert!(text.contains("\x1b[?1049h") && text.contains("\x1b[?1049l") && text.contains("code 0"), "{text}");
+        let settings: Vec<&str> =
+            text.split("speed ").skip(1).map(|part| part.split("code ").next().unwrap()).collect();
+        let flags = |part: &str| {
+            part.split_whitespace()
+                .filter(|word| word.contains("icanon") || word.contains("echo"))
+                .map(|word| word.trim_end_matches(';').to_owned())
+                .collect::<Vec<_>>()
+        };
+        let first = settings[0].split('\x1b').next().unwrap();
+        assert_eq!(flags(first), flags(settings[1]), "{text}");
     }
 }

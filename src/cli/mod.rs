@@ -23,6 +23,7 @@ mod secrets;
 mod shell;
 mod table;
 mod token;
+mod top;
 mod trigger;
 mod validate;
 
@@ -102,6 +103,8 @@ enum Command {
     Enroll(enroll::Enroll),
     /// Says whether a recipe directory asks for anything of the host that a pull request may not.
     Policy(policy::Policy),
+    /// Queue, the run that is under way and the host, live in a terminal.
+    Top(top::Top),
     /// A script that completes this command line in a shell.
     Completions { shell: clap_complete::Shell },
     /// The manual, made from this command line.
@@ -229,6 +232,7 @@ fn dispatch(command: Command) -> Done {
         Command::Validate(validate) => process::on_runtime(2, validate::validate(validate)),
         Command::Enroll(enroll) => enroll::enroll(&enroll),
         Command::Policy(asked) => policy::policy(&asked),
+        Command::Top(top) => process::on_runtime(2, top::top(top)),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man(asked) => shell::man(&asked),
         Command::Abra { arguments } => Ok(crate::abra::embedded::main(arguments)),
