@@ -103,21 +103,21 @@ impl Served {
 fn here_and_from_afar_say_the_same_in_every_form() {
     let served = Served::start();
     let (failed, passed) = (served.run("failed"), served.run("passed"));
-    let questions: Vec<Vec<&str>> = vec![
-        vec!["runs", "list", "-n", "120"],
-        vec!["runs", "list", "--outcome", "failed", "-n", "7"],
-        vec!["runs", "list", "--recipe", "keycloak"],
-        vec!["runs", "list", "--recipe", "no-such"],
-        vec!["runs", "show", &failed],
-        vec!["runs", "show", "99999"],
-        vec!["runs", "compare", &failed, &passed],
-        vec!["queue"],
-        vec!["recipes"],
-        vec!["decisions"],
+    let questions = [
+        &["runs", "list", "-n", "120"][..],
+        &["runs", "list", "--outcome", "failed", "-n", "7"],
+        &["runs", "list", "--recipe", "keycloak"],
+        &["runs", "list", "--recipe", "no-such"],
+        &["runs", "show", &failed],
+        &["runs", "show", "99999"],
+        &["runs", "compare", &failed, &passed],
+        &["queue"],
+        &["recipes"],
+        &["decisions"],
     ];
     for question in questions {
         for form in [&[][..], &["--json"], &["--quiet"]] {
-            let asked = [&question[..], form].concat();
+            let asked = [question, form].concat();
             let (here, there) = (served.here(&asked), served.there(&asked, None));
             assert_eq!(here, there, "{asked:?}");
             assert!(!here.1.is_empty() || form == ["--quiet"], "{asked:?}");

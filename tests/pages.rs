@@ -271,13 +271,15 @@ async fn a_run_is_followed_to_its_end_in_a_browser() {
     assert!(complaints.console.is_empty(), "{:?}", complaints.console);
 }
 
-/// For `scripts/screenshots`: every page of the server at CC_CI_LOOK_AT into CC_CI_SHOTS.
+/// For `scripts/screenshots`: every page of the server at CC_CI_LOOK_AT, and of its run CC_CI_LOOK_RUN, into CC_CI_SHOTS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "draws, and proves nothing"]
 async fn screenshots() {
     let address = std::env::var("CC_CI_LOOK_AT").expect("CC_CI_LOOK_AT is the address of a server");
+    let run =
+        std::env::var("CC_CI_LOOK_RUN").expect("CC_CI_LOOK_RUN is the number of one of its runs").parse().unwrap();
     let browser = Browser::start("screenshots").await.expect("there is a browser");
-    for page in addresses(1, "keycloak") {
+    for page in addresses(run, "keycloak") {
         for (theme, width) in THEMES.iter().flat_map(|theme| [1280, 390].map(|width| (theme, width))) {
             browser.look_as(theme, width).await;
             browser.open(&format!("{address}{page}")).await;

@@ -13,7 +13,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::engine::run;
 use crate::evidence::result;
-use crate::model::{Origin, RunId};
+use crate::model::{Origin, Outcome, RunId};
 use crate::store::audit::{self, Act};
 use crate::store::runs::Filter;
 use crate::store::{Store, StoreError};
@@ -122,7 +122,7 @@ impl Appliance {
                 let before = before.map(|before| before.to_string());
                 let asked = [
                     ("recipe", filter.recipe.as_deref()),
-                    ("outcome", filter.outcome.map(|outcome| outcome.as_str())),
+                    ("outcome", filter.outcome.map(Outcome::as_str)),
                     ("before", before.as_deref()),
                 ];
                 let query: Vec<_> = asked.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();

@@ -31,7 +31,9 @@ impl Form {
         if self.json {
             crate::say!("{}", serde_json::to_string_pretty(data).map_err(Failure::infra)?);
         } else if self.quiet {
-            bare().iter().for_each(|word| crate::say!("{}", plain(word)));
+            for word in bare() {
+                crate::say!("{}", plain(&word));
+            }
         } else {
             people();
         }

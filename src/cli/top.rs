@@ -1,6 +1,7 @@
 //! `cc-ci top`: the queue, the run that is under way and the host, live. The terminal is put back as it was however this ends,
 //! so what changes it is a guard, and a panic is told only after the guard's work.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub(super) async fn top(asked: Top) -> Done {
     let mut ends = signal(SignalKind::terminate()).map_err(Failure::infra)?;
     let mut ticks = tokio::time::interval(Duration::from_secs(asked.every));
     loop {
-        screen.draw(&view, Clock::system().now()).map_err(Failure::infra)?;
+        draw(&screen, &view, Clock::system().now()).map_err(Failure::infra)?;
         tokio::select! {
             _ = ends.recv() => return Ok(ExitCode::SUCCESS),
             key = keys.next() => match key {
@@ -134,7 +135,9 @@ fn rows(view: &View, now: Time, columns: usize, lines: usize) -> Vec<Row> {
     let most = (lines / 3).max(1);
     let left = waiting.len().saturating_sub(most);
     waiting.truncate(most);
-    waiting.into_iter().for_each(|line| put(line, false));
+    for line in waiting {
+        put(line, false);
+    }
     if left > 0 {
         put(format!("        and {left} more"), false);
     }
@@ -183,11 +186,11 @@ fn host(process: &api::Process, now: Time) -> String {
     for (what, free, size) in [("disk", "disk_free", "disk_size"), ("memory", "memory_available", "memory_size")] {
         if let (Some(free), Some(size)) = (number(free), number(size)) {
             let percent = u128::from(free) * 100 / u128::from(size.max(1));
-            text += &format!(" · {what} {percent} % free");
+            let _ = write!(text, " · {what} {percent} % free");
         }
     }
     if let Some(count) = number("containers_running") {
-        text += &format!(" · {count} containers");
+        let _ = write!(text, " · {count} containers");
     }
     text
 }
@@ -208,35 +211,36 @@ impl Screen {
         std::io::stdout().flush()?;
         Ok(screen)
     }
-
-    fn draw(&self, view: &View, now: Time) -> std::io::Result<()> {
-        // A terminal over a wire may not say how large it is.
-        let (columns, lines) = match terminal::size()? {
-            (0, _) | (_, 0) => (80, 24),
-            size => size,
-        };
-        let mut out = std::io::stdout().lock();
-        queue!(out, terminal::BeginSynchronizedUpdate)?;
-        let rows = rows(view, now, usize::from(columns), usize::from(lines));
-        for (place, row) in (0..lines).zip(&rows) {
-            queue!(out, cursor::MoveTo(0, place), terminal::Clear(terminal::ClearType::CurrentLine))?;
-            queue!(out, SetAttribute(if row.heading { Attribute::Bold } else { Attribute::Reset }))?;
-            out.write_all(row.text.as_bytes())?;
-            queue!(out, SetAttribute(Attribute::Reset))?;
-        }
-        if rows.len() < usize::from(lines) {
-            let below = u16::try_from(rows.len()).unwrap_or(lines);
-            queue!(out, cursor::MoveTo(0, below), terminal::Clear(terminal::ClearType::FromCursorDown))?;
-        }
-        queue!(out, terminal::EndSynchronizedUpdate)?;
-        out.flush()
-    }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Only a terminal that is ours is drawn on.
+fn draw(_ours: &Screen, view: &View, now: Time) -> std::io::Result<()> {
+    // A terminal over a wire may not say how large it is.
+    let (columns, lines) = match terminal::size()? {
+        (0, _) | (_, 0) => (80, 24),
+        size => size,
+    };
+    let mut out = std::io::stdout().lock();
+    queue!(out, terminal::BeginSynchronizedUpdate)?;
+    let rows = rows(view, now, usize::from(columns), usize::from(lines));
+    for (place, row) in (0..lines).zip(&rows) {
+        queue!(out, cursor::MoveTo(0, place), terminal::Clear(terminal::ClearType::CurrentLine))?;
+        queue!(out, SetAttribute(if row.heading { Attribute::Bold } else { Attribute::Reset }))?;
+        out.write_all(row.text.as_bytes())?;
+        queue!(out, SetAttribute(Attribute::Reset))?;
+    }
+    if rows.len() < usize::from(lines) {
+        let below = u16::try_from(rows.len()).unwrap_or(lines);
+        queue!(out, cursor::MoveTo(0, below), terminal::Clear(terminal::ClearType::FromCursorDown))?;
+    }
+    queue!(out, terminal::EndSynchronizedUpdate)?;
+    out.flush()
 }
 
 /// Doing it twice does no harm, and there is nobody to tell when it fails.
