@@ -1,6 +1,7 @@
 //! One YAML file says how this appliance is; every key has a default but the four that cannot have one.
 
 pub mod notify;
+pub mod schedule;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,9 @@ pub struct Config {
     /// Who hears of turns and alarms elsewhere than on the forge.
     #[serde(default)]
     pub notify: Vec<notify::Target>,
+    /// When base branches are tested without anybody asking; without it never.
+    #[serde(default)]
+    pub schedule: Option<schedule::Schedule>,
     #[serde(default)]
     pub logs: Logs,
     #[serde(default)]
@@ -612,6 +616,7 @@ fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
         return Err(invalid("`policy.replicas` is 0: no service could run; 8 is the default".into()));
     }
     notify::check(&config.notify).map_err(invalid)?;
+    config.schedule.as_ref().map_or(Ok(()), schedule::check).map_err(invalid)?;
     if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
         return Err(invalid(
             "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),

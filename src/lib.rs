@@ -10,6 +10,7 @@ pub mod clock;
 pub mod compose;
 pub mod config;
 mod crash;
+pub mod cron;
 pub mod dev;
 pub mod doctor;
 pub mod engine;

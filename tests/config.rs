@@ -76,7 +76,7 @@ fn the_document_names_every_key_of_the_configuration_and_no_other() {
     }
     assert_eq!(keys(&of(&blocks())), documented);
     assert!(documented.contains("policy.app.memory_mib") && documented.contains("forge.webhook.secret_file"));
-    assert!(documented.contains("notify.mail.password_file"));
+    assert!(documented.contains("notify.mail.password_file") && documented.contains("schedule.quiet"));
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::dev;
 use crate::engine::recover::StateLock;
 use crate::engine::{self, Shutdown};
 use crate::forge::gitea::Gitea;
+use crate::intake::schedule::Planner;
 use crate::intake::trigger::Desk;
 use crate::intake::{self, Intake, Nudge, webhook};
 use crate::logs;
@@ -213,6 +214,13 @@ async fn server(
         nudge: nudge.clone(),
         runner: Bell::of(config.bell("runner")),
     };
+    let planner = config.schedule.clone().map(|schedule| Planner {
+        forge: Arc::clone(&forge),
+        store: store.clone(),
+        clock: clock.clone(),
+        schedule,
+        runner: Bell::of(config.bell("runner")),
+    });
     let desk = Desk {
         forge: Arc::clone(&forge),
         store: store.clone(),
@@ -248,6 +256,7 @@ async fn server(
     tracing::info!(address = %listener.local_addr().map(|at| at.to_string()).unwrap_or_default(), "serving");
     let intake = tokio::spawn(intake::run(intake, stop.clone()));
     let report = tokio::spawn(report::run(report, stop.clone()));
+    let planning = planner.map(|planner| tokio::spawn(intake::schedule::run(planner, stop.clone())));
     let notifying = tokio::spawn(report::notify::run(notifier, stop.clone()));
     let beating = tokio::spawn(beat(store.clone(), clock, started_at, stop.clone()));
     let living = tokio::spawn(notify.clone().live(store.clone(), stop.clone()));
@@ -256,7 +265,7 @@ async fn server(
     let served = web::serve(listener, site, stop.clone()).await.context("serving pages");
     notify.stopping();
     stop.cancel();
-    for task in [intake, report, notifying, beating, living, hearing] {
+    for task in [intake, report, notifying, beating, living, hearing].into_iter().chain(planning) {
         task.await.context("a part of the server broke off")?;
     }
     served?;

@@ -141,7 +141,8 @@ pub async fn runner(
         let retention = tokio::spawn(retention::watch(engine.clone(), over.clone()));
         let disk = tokio::spawn(disk::watch(Disk::of(&engine.config), heart.clone(), over.clone()));
         let runner = &engine.config.runner;
-        let scheduler = Scheduler::new(ledger, clock, engine.clone(), runner.parallel, runner.grace);
+        let scheduler = Scheduler::new(ledger, clock, engine.clone(), runner.parallel, runner.grace)
+            .heeding(engine.config.schedule.clone());
         let hurried = shutdown.haste.clone();
         let (drained, stopping) = (shutdown.drain.clone(), heart.clone());
         tokio::spawn(async move {

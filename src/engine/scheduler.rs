@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::ledger::Ledger;
 use super::run::{self, Planned};
 use crate::bell::Door;
-use crate::clock::Clock;
-use crate::model::{Asked, HELD, RunId};
+use crate::clock::{Clock, Time};
+use crate::config::schedule::Schedule;
+use crate::model::{Asked, HELD, Origin, RunId};
 use crate::store::runs::Run;
 use crate::store::{StoreError, runs, turns};
 
@@ -90,6 +91,8 @@ pub struct Scheduler<W> {
     parallel: usize,
     /// From the first word of stopping to the last patience with a run under way.
     grace: Duration,
+    /// In whose quiet hours no run of it begins.
+    schedule: Option<Schedule>,
     /// Why none was started at the last look, though there was room.
     held_up: Option<String>,
     under_way: HashMap<RunId, Stop>,
@@ -105,11 +108,17 @@ impl<W: Work> Scheduler<W> {
             work,
             parallel: parallel.max(1),
             grace,
+            schedule: None,
             held_up: None,
             under_way: HashMap::new(),
             tasks: JoinSet::new(),
             whose: HashMap::new(),
         }
+    }
+
+    /// Heeds its quiet hours.
+    pub fn heeding(self, schedule: Option<Schedule>) -> Scheduler<W> {
+        Scheduler { schedule, ..self }
     }
 
     /// Until told to stop and nothing is under way any more.
@@ -214,10 +223,11 @@ impl<W: Work> Scheduler<W> {
             return Ok(None);
         }
         let now = self.clock.now();
-        let work = self.work.clone();
+        let (work, quiet) = (self.work.clone(), self.quiet_until(now).is_some());
         self.ledger
             .write("could not start a run", move |tx| {
-                let may = |run: &Run| run.cancel_at.is_none() && run.not_before.is_none();
+                let is_quiet = |run: &Run| quiet && run.origin == Origin::Schedule;
+                let may = |run: &Run| run.cancel_at.is_none() && run.not_before.is_none() && !is_quiet(run);
                 let wanted = turns::waiting(tx, TOLD)?.into_iter().find(may);
                 wanted.map(|next| run::start(tx, next.id, &work.plan(next.asked), now)).transpose()
             })
@@ -261,10 +271,17 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
+    /// When the quiet hours end, where it is quiet now.
+    fn quiet_until(&self, now: Time) -> Option<Time> {
+        self.schedule.as_ref().map(|schedule| schedule.after_quiet(now)).filter(|end| *end > now)
+    }
+
     fn why(&self, running: &[Run], waiting: &[Run], place: usize) -> Option<String> {
-        match &self.held_up {
-            Some(words) => Some(format!("{HELD}{words}")),
-            None => words(running, waiting, place),
+        let of_schedule = waiting.get(place).is_some_and(|run| run.origin == Origin::Schedule);
+        match (&self.held_up, self.quiet_until(self.clock.now()).filter(|_| of_schedule)) {
+            (Some(words), _) => Some(format!("{HELD}{words}")),
+            (None, Some(end)) => Some(format!("Waiting for the end of the quiet hours, {}", end.format("%H:%M UTC"))),
+            (None, None) => words(running, waiting, place),
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 pub use self::transport::Patience;
 use self::transport::{Answer, Transport};
-use super::{Comment, Forge, ForgeError, PullRequest, Push, Repository, Status};
+use super::{Comment, Forge, ForgeError, PullRequest, Push, Repository, Status, Tip};
 use crate::clock::{Clock, Time};
 use crate::crash::crash_point;
 use crate::model::{CommentId, Head, Login, Pr, Repo};
@@ -193,6 +193,18 @@ impl Forge for Gitea {
 
     async fn pull_request(&self, repo: &Repo, pr: Pr) -> Result<PullRequest, ForgeError> {
         self.get::<wire::PullRequest>(repo, &format!("/pulls/{pr}")).await?.read()
+    }
+
+    /// A slash in the branch's name stays one in the path.
+    async fn tip(&self, repo: &Repo) -> Result<Tip, ForgeError> {
+        let branch = self.get::<wire::Repository>(repo, "").await?.default_branch;
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./+".contains(letter);
+        if branch.is_empty() || branch.contains("..") || !branch.chars().all(plain) {
+            return Err(ForgeError::Odd(format!("{repo} has no default branch whose name can be asked for")));
+        }
+        let found: wire::Branch = self.get(repo, &format!("/branches/{branch}")).await?;
+        let head = found.commit.id.parse().map_err(|error| ForgeError::Odd(format!("{repo}, {branch}: {error}")))?;
+        Ok(Tip { branch, head })
     }
 
     async fn pushes(&self, repo: &Repo, pr: Pr) -> Result<Vec<Push>, ForgeError> {

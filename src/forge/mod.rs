@@ -61,6 +61,13 @@ pub struct Push {
     pub commits: Vec<String>,
 }
 
+/// Where a repository's default branch is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tip {
+    pub branch: String,
+    pub head: Head,
+}
+
 /// State of a commit status. Only these four: Forgejo keeps seven characters and checks nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusState {
@@ -134,6 +141,7 @@ pub trait Forge: Send + Sync + 'static {
     /// All comments of one pull request.
     fn comments_of(&self, repo: &Repo, pr: Pr) -> impl Future<Output = Result<Vec<Comment>, ForgeError>> + Send;
     fn pull_request(&self, repo: &Repo, pr: Pr) -> impl Future<Output = Result<PullRequest, ForgeError>> + Send;
+    fn tip(&self, repo: &Repo) -> impl Future<Output = Result<Tip, ForgeError>> + Send;
     /// Pushes of a pull request, by id.
     fn pushes(&self, repo: &Repo, pr: Pr) -> impl Future<Output = Result<Vec<Push>, ForgeError>> + Send;
     /// True only for an exact 204.

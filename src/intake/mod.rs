@@ -13,6 +13,7 @@ mod decide;
 pub(crate) mod enrol;
 mod poll;
 mod recheck;
+pub mod schedule;
 pub mod trigger;
 pub mod webhook;
 

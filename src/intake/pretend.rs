@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Time};
 use crate::config;
-use crate::forge::{Comment, Forge, ForgeError, PullRequest, Push, Repository, Status};
+use crate::forge::{Comment, Forge, ForgeError, PullRequest, Push, Repository, Status, Tip};
 use crate::model::{CommentId, Head, Login, Pr, Repo, RepoId};
 
 pub(crate) const MEMBER: &str = "member";
@@ -263,6 +263,13 @@ impl Forge for Pretend {
         let state = self.asked("pull_request")?;
         let found = state.pulls.iter().find(|(repo, pull)| repo == of && pull.number == pr);
         found.map(|(_, pull)| pull.clone()).ok_or_else(|| ForgeError::NotFound("pull request".into()))
+    }
+
+    async fn tip(&self, of: &Repo) -> Result<Tip, ForgeError> {
+        let state = self.asked("tip")?;
+        let found = state.repositories.iter().find(|repository| repository.repo == *of);
+        let found = found.ok_or_else(|| ForgeError::NotFound("repository".into()))?;
+        Ok(Tip { branch: found.default_branch.clone(), head: head('d') })
     }
 
     async fn pushes(&self, of: &Repo, pr: Pr) -> Result<Vec<Push>, ForgeError> {

@@ -129,6 +129,24 @@ pub fn unswept(db: &Connection, before: Time, count: u32) -> Result<Vec<Reposito
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Enrolled and not acted on for this time of the schedule, each with the last time that was: whoever waited longest first.
+pub fn unscheduled(db: &Connection, time: Time) -> Result<Vec<(Repository, Option<Time>)>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "select * from repositories
+          where enrolled = 1 and (scheduled_for is null or scheduled_for < ?1)
+          order by scheduled_for, id",
+    )?;
+    let rows =
+        statement.query_map([time.0], |row| Ok((read(row)?, row.get::<_, Option<i64>>("scheduled_for")?.map(Time))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The time of the schedule was acted on, or passed over.
+pub fn set_scheduled(tx: &Transaction, id: RepoId, time: Time) -> Result<(), StoreError> {
+    tx.prepare_cached("update repositories set scheduled_for = ?2 where id = ?1")?.execute(params![id, time.0])?;
+    Ok(())
+}
+
 pub fn set_recipe(tx: &Transaction, id: RepoId, recipe: &str) -> Result<(), StoreError> {
     tx.prepare_cached("update repositories set recipe = ?2 where id = ?1")?.execute(params![id, recipe])?;
     Ok(())

@@ -1,5 +1,7 @@
 //! The other side: a server of HTTP that is a webhook's receiver and a Matrix server, and one that takes mail.
 
+#![allow(dead_code, reason = "every suite uses its part")]
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,8 @@
 //! Stories: each goes through the front door, over a forge, real git, a real Swarm and a real Traefik. One file a story, or a
 //! few that are one subject. They run in parallel, each in a house of its own (`support/house.rs`).
 
+#[path = "../notify/servers.rs"]
+mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,6 +19,7 @@ mod fixtures;
 mod forge_down;
 mod full_disk;
 mod janitor;
+mod notices;
 mod other_doors;
 mod parallel;
 mod passes;

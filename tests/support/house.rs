@@ -385,6 +385,11 @@ impl House {
         }
     }
 
+    /// The database is changed behind the back of cc-ci, which sleeps.
+    pub(crate) fn writes_to_the_database(&self, sql: &str) {
+        rusqlite::Connection::open(self.path("state/cc-ci.db")).unwrap().execute(sql, []).unwrap();
+    }
+
     /// What one number the database gives for this question.
     pub(crate) fn asks_the_database(&self, sql: &str) -> i64 {
         let db = rusqlite::Connection::open(self.path("state/cc-ci.db")).unwrap();

@@ -115,6 +115,17 @@ impl House {
         self.store.write("is being tested", move |tx| run::queue(tx, &new, now)).await.unwrap()
     }
 
+    async fn scheduled(&self, recipe: &str) -> RunId {
+        let run = self.asked_for(recipe).await;
+        self.store
+            .write("is being tested", move |tx| {
+                tx.execute("update runs set origin = 'schedule', pr = null where id = ?1", [run])?;
+                Ok(run)
+            })
+            .await
+            .unwrap()
+    }
+
     async fn look(&mut self) {
         self.scheduler.look().await.unwrap();
     }
@@ -345,4 +356,46 @@ async fn a_stopping_runner_takes_nothing_new_and_tells_the_last_one_when_its_pat
     let_go.send(Outcome::Infra).unwrap();
     serving.await.unwrap();
     assert_eq!(house.run(second).await.started_at, None);
+}
+
+#[tokio::test]
+async fn whoever_asked_goes_before_what_the_schedule_asked() {
+    let mut house = House::with_room_for(1);
+    let nightly = house.scheduled("ghost").await;
+    let asked = house.asked_for("keycloak").await;
+    house.look().await;
+    let (run, _, let_go) = house.arrival().await;
+    assert_eq!(run.id, asked);
+    assert_eq!(house.waits_for(nightly).await.as_deref(), Some("Waiting for keycloak #1 to finish"));
+    let again = house.asked_for("keycloak").await;
+    let_go.send(Outcome::Failed).unwrap();
+    house.scheduler.one_ended().await;
+    house.look().await;
+    let (run, _, let_go) = house.arrival().await;
+    assert_eq!(run.id, again, "it came later and still goes first");
+    let_go.send(Outcome::Failed).unwrap();
+    house.scheduler.one_ended().await;
+    house.look().await;
+    assert_eq!(house.arrival().await.0.id, nightly);
+}
+
+#[tokio::test]
+async fn in_quiet_hours_the_schedule_waits_and_nobody_else() {
+    let mut house = House::with_room_for(1);
+    // It is 03:04.
+    let schedule = crate::yaml::from_str("schedule", "{cron: '0 2 * * *', quiet: ['03:00-04:00']}").unwrap();
+    house.scheduler = house.scheduler.heeding(Some(schedule));
+    let nightly = house.scheduled("ghost").await;
+    house.look().await;
+    assert!(house.arrivals.try_recv().is_err(), "it began all the same");
+    assert_eq!(house.waits_for(nightly).await.as_deref(), Some("Waiting for the end of the quiet hours, 04:00 UTC"));
+    let asked = house.asked_for("keycloak").await;
+    house.look().await;
+    let (run, _, let_go) = house.arrival().await;
+    assert_eq!(run.id, asked);
+    let_go.send(Outcome::Failed).unwrap();
+    house.scheduler.one_ended().await;
+    house.clock.advance(Duration::from_secs(3600));
+    house.look().await;
+    assert_eq!(house.arrival().await.0.id, nightly);
 }

@@ -51,6 +51,7 @@ async fn of_repository(dev: &Dev, ask: &Ask, repo: &Repository, method: &str, re
         ("GET", ["issues", n, "timeline"]) => timeline(dev, ask, repo, number(n)?),
         ("GET", ["pulls"]) => pulls(dev, ask, repo).await,
         ("GET", ["pulls", n]) => pull(dev, ask, repo, number(n)?).await,
+        ("GET", ["branches", name @ ..]) => branch(dev, ask, repo, &name.join("/")).await,
         ("GET", ["git", "commits", sha]) => commit(dev, ask, repo, sha).await,
         ("POST", ["statuses", sha]) => post_status(dev, ask, repo, sha).await,
         ("GET", ["statuses", sha] | ["commits", sha, "statuses"]) => statuses(dev, ask, repo, sha).await,
@@ -420,6 +421,12 @@ async fn pulls(dev: &Dev, ask: &Ask, repo: &Repository) -> Reply {
 async fn pull(dev: &Dev, ask: &Ask, repo: &Repository, number: i64) -> Reply {
     ask.asker.may_read(Scope::Repository)?;
     dev.pull_shape(repo, number, &ask.asker.login).await.map(|shape| answer(200, &shape))
+}
+
+async fn branch(dev: &Dev, ask: &Ask, repo: &Repository, name: &str) -> Reply {
+    ask.asker.may_read(Scope::Repository)?;
+    let sha = dev.git.commit_of(repo.id, &format!("refs/heads/{name}")).await.ok_or_else(Refusal::not_found)?;
+    Ok(answer(200, &json!({"name": name, "commit": {"id": sha, "message": ""}, "protected": false})))
 }
 
 async fn commit(dev: &Dev, ask: &Ask, repo: &Repository, sha: &str) -> Reply {

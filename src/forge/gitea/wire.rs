@@ -31,7 +31,7 @@ pub(super) struct Repository {
     pub(super) id: i64,
     full_name: String,
     #[serde(default, deserialize_with = "or_nothing")]
-    default_branch: String,
+    pub(super) default_branch: String,
     #[serde(default, deserialize_with = "or_nothing")]
     topics: Vec<String>,
     #[serde(default)]
@@ -39,6 +39,16 @@ pub(super) struct Repository {
     #[serde(default)]
     empty: bool,
     permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Branch {
+    pub(super) commit: BranchCommit,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BranchCommit {
+    pub(super) id: String,
 }
 
 #[derive(Deserialize)]

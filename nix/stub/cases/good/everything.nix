@@ -64,6 +64,10 @@
         limits.run = "1h30m";
         limits.teardown = "5m";
       };
+      schedule = {
+        cron = "30 1 * * 1-5";
+        quiet = [ "07:00-19:00" ];
+      };
       proxy.http_port = 8081;
       proxy.address = "127.0.0.1:8443";
       report.verdict = lib.mkForce "edit";
