@@ -107,7 +107,7 @@ async fn an_empty_repository_beside_the_others() {
 }
 
 #[tokio::test]
-async fn a_pull_request_whose_fork_is_gone() {
+pub(crate) async fn a_pull_request_whose_fork_is_gone() {
     let Some(house) = House::open_asleep("fork-gone").await else { return };
     let change = house.pull_request_from_fork(Fixture::named("app"), MEMBER).await;
 

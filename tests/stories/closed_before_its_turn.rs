@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_pull_request_closed_before_its_turn_is_not_deployed() {
+pub(crate) async fn a_pull_request_closed_before_its_turn_is_not_deployed() {
     let Some(house) = House::open("closed").await else { return };
     let slow = house.pull_request(Fixture::named("app").in_repository("slow").slow(20)).await;
     let late = house.pull_request(Fixture::named("app").in_repository("late")).await;

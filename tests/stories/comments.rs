@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_stranger_is_refused_and_told_who_may_ask() {
+pub(crate) async fn a_stranger_is_refused_and_told_who_may_ask() {
     let Some(house) = House::open("stranger").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
 
@@ -16,7 +16,7 @@ async fn a_stranger_is_refused_and_told_who_may_ask() {
 }
 
 #[tokio::test]
-async fn an_edited_comment_is_no_request() {
+pub(crate) async fn an_edited_comment_is_no_request() {
     let Some(house) = House::open("edited").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
 
@@ -31,7 +31,7 @@ async fn an_edited_comment_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_command_inside_a_code_block_or_a_quote_is_no_request() {
+pub(crate) async fn a_command_inside_a_code_block_or_a_quote_is_no_request() {
     let Some(house) = House::open("code-block").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
 
@@ -45,7 +45,7 @@ async fn a_command_inside_a_code_block_or_a_quote_is_no_request() {
 }
 
 #[tokio::test]
-async fn an_unknown_word_and_a_call_for_help_are_answered() {
+pub(crate) async fn an_unknown_word_and_a_call_for_help_are_answered() {
     let Some(house) = House::open("help").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
 
@@ -54,4 +54,19 @@ async fn an_unknown_word_and_a_call_for_help_are_answered() {
     change.says(MEMBER, "!testme help").await;
     change.hears("!testme install").await.contains("!testme cancel");
     house.page("/runs").await.lacks("/runs/1\"");
+}
+
+#[tokio::test]
+pub(crate) async fn what_the_bot_said_and_somebody_deleted_is_said_anew() {
+    let Some(house) = House::open("deleted").await else { return };
+    let change = house.pull_request(Fixture::named("app").slow(5)).await;
+
+    change.says(MEMBER, "!testme install").await;
+    house.has_a_stack().await;
+    change.hears("**Running").await;
+    change.bot_is_silenced().await;
+
+    change.hears("**Passed").await.contains(&change.short_head());
+    change.has_one_comment_of_the_bot().await;
+    house.is_empty().await;
 }

@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn the_answer_arrives_when_the_forge_is_back() {
+pub(crate) async fn the_answer_arrives_when_the_forge_is_back() {
     let Some(house) = House::open("forge-down").await else { return };
     let change = house.pull_request(Fixture::named("app").slow(5)).await;
 

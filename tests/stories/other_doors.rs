@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_webhook_brings_a_comment_at_once_and_only_a_signed_one() {
+pub(crate) async fn a_webhook_brings_a_comment_at_once_and_only_a_signed_one() {
     let Some(house) = House::open_with("webhook", Setup::webhook()).await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
     change.tells_by_webhook().await;
@@ -69,5 +69,17 @@ async fn a_directory_is_tested_with_no_server_and_no_forge() {
     let (code, said) = house.runs_locally(&Fixture::named("app").without("compose.yml")).await;
     said.contains("✘").contains("compose.yml").contains("failed after").lacks("== ");
     assert_eq!(code, 1, "{said:?}");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+pub(crate) async fn a_pull_request_from_a_fork_is_tested_like_any_other() {
+    let Some(house) = House::open("fork").await else { return };
+    let change = house.pull_request_from_fork(Fixture::named("app"), STRANGER).await;
+
+    change.says(MEMBER, "!testme install").await;
+
+    change.hears("**Passed").await.contains(&change.short_head());
+    change.status_is("success").await;
     house.is_empty().await;
 }

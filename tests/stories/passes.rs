@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_member_asks_and_the_head_is_deployed_and_answered() {
+pub(crate) async fn a_member_asks_and_the_head_is_deployed_and_answered() {
     let Some(house) = House::open("passes").await else { return };
     let change = house.pull_request(Fixture::named("custom-html")).await;
 

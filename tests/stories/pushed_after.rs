@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_push_after_the_comment_is_refused_and_said() {
+pub(crate) async fn a_push_after_the_comment_is_refused_and_said() {
     let Some(house) = House::open_asleep("pushed-after").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
 

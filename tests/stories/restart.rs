@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_comment_made_while_nobody_was_there_runs_once() {
+pub(crate) async fn a_comment_made_while_nobody_was_there_runs_once() {
     let Some(house) = House::open("restart").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;
     house.has_looked().await;

@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[tokio::test]
-async fn a_second_request_waits_and_says_for_whom() {
+pub(crate) async fn a_second_request_waits_and_says_for_whom() {
     let Some(house) = House::open("two").await else { return };
     let slow = house.pull_request(Fixture::named("app").called("slow").slow(15)).await;
     let quick = house.pull_request(Fixture::named("custom-html")).await;

@@ -9,19 +9,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-
 use super::docker;
 use super::fixture::Fixture;
+use super::forges::{Forge, Kind};
 use super::patience::{eventually, patience};
 use super::pull_request::PullRequest;
 use super::rig::{self, CC_CI, HTTP_PORT, HTTPS_PORT, Number, Rig, cc_ci, text, write_secret};
 use super::{MEMBER, ORGANISATION, STRANGER, Text};
+use serde_json::{Value, json};
 
-/// The bot's login and token; the token is of the form that real ones have.
 pub(crate) const BOT: &str = "cc-ci-bot";
-const BOT_TOKEN: &str = "b07b07b07b07b07b07b07b07b07b07b07b07b07b";
 const HOOK_SECRET: &str = "what the forge and cc-ci know";
 
 /// What is not as usual in a house.
@@ -95,13 +92,6 @@ pub(crate) struct House {
     processes: Mutex<Vec<(&'static str, Child)>>,
 }
 
-/// The embedded forge, in this process so that cc-ci's own may die.
-pub(crate) struct Forge {
-    pub(crate) url: String,
-    client: reqwest::Client,
-    stop: CancellationToken,
-}
-
 impl House {
     /// Open and awake; `None`, with the reason printed, where nothing can be deployed.
     pub(crate) async fn open(name: &str) -> Option<House> {
@@ -129,6 +119,11 @@ impl House {
             println!("SKIPPED {name}: {reason}");
             return None;
         }
+        let kind = Kind::of_this_story();
+        if let Some(reason) = kind.missing() {
+            println!("SKIPPED {name}: {reason}");
+            return None;
+        }
         cc_ci::sandbox::warden_is_at(CC_CI);
         drop(rustls::crypto::ring::default_provider().install_default());
         let rig = rig::up().await;
@@ -136,7 +131,7 @@ impl House {
         // What a killed run of these tests left behind is not this story's.
         docker::remove(&number.mark());
         let dir = tempfile::Builder::new().prefix(&format!("cc-ci-{name}-")).tempdir().unwrap();
-        let forge = Forge::start(&dir.path().join("forge"));
+        let forge = Forge::start(kind, &dir.path().join("forge"));
         let web_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let house = House {
             name: name.into(),
@@ -158,11 +153,11 @@ impl House {
     }
 
     async fn furnish(&self) {
-        for (login, token) in [(BOT, BOT_TOKEN), (MEMBER, "a11ce"), (STRANGER, "ma110e")] {
-            self.forge.ask("POST", "users", &json!({"login": login, "token": token})).await;
+        for login in [BOT, MEMBER, STRANGER] {
+            self.forge.person(login).await;
         }
-        self.forge.ask("POST", "orgs", &json!({"name": ORGANISATION, "members": [BOT, MEMBER]})).await;
-        write_secret(&self.path("token"), BOT_TOKEN);
+        self.forge.organisation(ORGANISATION, &[BOT, MEMBER]).await;
+        write_secret(&self.path("token"), &self.forge.token(BOT));
         write_secret(&self.path("hook-secret"), HOOK_SECRET);
         let abra = self.abra();
         let looks = match self.setup {
@@ -442,23 +437,12 @@ impl House {
     }
 
     pub(crate) async fn empty_repository(&self, name: &str) {
-        self.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": name})).await;
+        self.forge.repository(&format!("{ORGANISATION}/{name}")).await;
     }
 
     /// It has asked the forge twice more for what is new: what the first of them brought has been read and decided.
     pub(crate) async fn has_looked(&self) {
-        let since = self
-            .forge
-            .ask("GET", "log", &json!({}))
-            .await
-            .as_array()
-            .and_then(|log| log.last()?["id"].as_i64())
-            .unwrap_or(0);
-        let path = format!(
-            "wait?for=request&path=/repos/issues/search&count=2&since={since}&timeout_ms={}",
-            patience().as_millis()
-        );
-        self.forge.ask("GET", &path, &json!({})).await;
+        self.forge.is_searched_twice().await;
     }
 
     pub(crate) async fn page(&self, path: &str) -> Text {
@@ -738,12 +722,11 @@ impl House {
     }
 
     pub(crate) async fn forge_goes_down(&self) {
-        let fault = json!({"do": {"answer": {"status": 503}}});
-        self.forge.ask("POST", "faults", &fault).await;
+        self.forge.goes_down().await;
     }
 
     pub(crate) async fn forge_is_back(&self) {
-        self.forge.ask("DELETE", "faults", &json!({})).await;
+        self.forge.is_back().await;
     }
 
     /// Nothing of this house is on the Swarm, and no workspace on the disk.
@@ -759,7 +742,6 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.kill();
-        self.forge.stop.cancel();
         if matches!(self.setup, Setup::SmallDisk) {
             let _ = Command::new("umount").arg(self.path("state")).status();
         }
@@ -798,46 +780,6 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
         }
     }
     (!out.is_empty()).then_some(out)
-}
-
-impl Forge {
-    fn start(dir: &Path) -> Forge {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        let (dir, stopped) = (dir.to_owned(), stop.clone());
-        // A thread of its own, so that nothing a story does holds the forge up.
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                cc_ci::forge::dev::serve(listener, dir, stopped).await.unwrap();
-            });
-        });
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(180)).build().unwrap();
-        Forge { url, client, stop }
-    }
-
-    /// A call of `/_dev`, which has to go well.
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.try_ask(method, path, body)
-            .await
-            .unwrap_or_else(|(status, said)| panic!("{method} /_dev/{path} {body}: {status} {said}"))
-    }
-
-    pub(crate) async fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, String)> {
-        let request = self.client.request(method.parse().unwrap(), format!("{}/_dev/{path}", self.url));
-        let request = if method == "GET" { request } else { request.json(body) };
-        let answer = request.send().await.map_err(|error| (0, error.to_string()))?;
-        let status = answer.status();
-        let said = answer.text().await.unwrap_or_default();
-        if status.is_success() {
-            Ok(serde_json::from_str(&said).unwrap_or(Value::Null))
-        } else {
-            Err((status.as_u16(), said))
-        }
-    }
 }
 
 /// A `cc-ci run` under way.

@@ -7,6 +7,7 @@
 
 pub(crate) mod docker;
 mod fixture;
+pub(crate) mod forges;
 mod house;
 mod patience;
 mod pull_request;

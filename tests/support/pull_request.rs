@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::fixture::Fixture;
 use super::house::{BOT, House};
-use super::patience::{eventually, patience};
+use super::patience::eventually;
 use super::{MEMBER, ORGANISATION, Text};
 
 static PUSHES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
@@ -27,7 +27,8 @@ impl<'a> PullRequest<'a> {
         recipe.lay(&laid);
         let clone = house.path(&format!("clone-{repository}"));
         let made = cc_ci::dev::recipe::make(&laid, &clone).await.unwrap();
-        house.forge.ask("POST", "repos", &json!({"owner": ORGANISATION, "name": repository})).await;
+        let ours = format!("{ORGANISATION}/{repository}");
+        house.forge.repository(&ours).await;
         let pull = PullRequest {
             house,
             repository,
@@ -36,38 +37,33 @@ impl<'a> PullRequest<'a> {
             fork: fork.map(str::to_owned),
         };
         let published: &[&str] = if recipe.untagged { &["main"] } else { &["main", "--tags"] };
-        pull.push(&clone, &format!("{ORGANISATION}/{}", pull.repository), published);
-        let head_repository = match fork {
-            None => format!("{ORGANISATION}/{}", pull.repository),
+        pull.push(MEMBER, &clone, &ours, published);
+        let head = match fork {
+            None => {
+                pull.push(MEMBER, &clone, &ours, &["change"]);
+                "change".to_owned()
+            }
             Some(owner) => {
-                house
-                    .forge
-                    .ask("POST", &format!("repos/{ORGANISATION}/{}/forks", pull.repository), &json!({"owner": owner}))
-                    .await;
-                format!("{owner}/{}", pull.repository)
+                house.forge.forks(&ours, owner).await;
+                pull.push(owner, &clone, &format!("{owner}/{}", pull.repository), &["change"]);
+                format!("{owner}:change")
             }
         };
-        pull.push(&clone, &head_repository, &["change"]);
-        let opened = json!({"title": "A change", "author": MEMBER, "head": "change", "base": "main"});
-        let opened = match fork {
-            None => opened,
-            Some(owner) => {
-                json!({"title": "A change", "author": MEMBER, "head": format!("{owner}:change"), "base": "main"})
-            }
-        };
-        let answer = house.forge.ask("POST", &format!("repos/{ORGANISATION}/{}/pulls", pull.repository), &opened).await;
+        let number = house.forge.opens(&ours, MEMBER, &head).await;
         if recipe.lightweight_tags > 0 {
             house.forge_has_tags(recipe.lightweight_tags, &made.main);
         }
-        PullRequest { number: answer["number"].as_i64().unwrap(), ..pull }
+        PullRequest { number, ..pull }
     }
 
-    fn push(&self, clone: &Path, to: &str, what: &[&str]) {
-        let url = format!("{}/{to}.git", self.house.forge.url);
+    fn push(&self, who: &str, clone: &Path, to: &str, what: &[&str]) {
         let output = Command::new("git")
-            .args(["-c", "http.extraHeader=Authorization: token a11ce", "push", "--quiet", "--force", &url])
+            .args(["push", "--quiet", "--force", &format!("{}/{to}.git", self.house.forge.url)])
             .args(what)
             .current_dir(clone)
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "http.extraHeader")
+            .env("GIT_CONFIG_VALUE_0", format!("Authorization: token {}", self.house.forge.token(who)))
             .env("GIT_TERMINAL_PROMPT", "0")
             .stdin(Stdio::null())
             .output()
@@ -76,7 +72,7 @@ impl<'a> PullRequest<'a> {
     }
 
     fn at(&self) -> String {
-        format!("repos/{ORGANISATION}/{}", self.repository)
+        format!("{ORGANISATION}/{}", self.repository)
     }
 
     /// Its head, checked out.
@@ -90,19 +86,23 @@ impl<'a> PullRequest<'a> {
 
     /// Its repository tells cc-ci of comments from now on.
     pub(crate) async fn tells_by_webhook(&self) {
-        let hook = json!({"url": self.house.hook_address(), "secret": House::hook_secret()});
-        self.house.forge.ask("POST", &format!("{}/hooks", self.at()), &hook).await;
+        self.house.forge.hooks(&self.at(), &self.house.hook_address(), House::hook_secret()).await;
     }
 
     /// Somebody writes a comment; its number.
     pub(crate) async fn says(&self, who: &str, words: &str) -> i64 {
-        let path = format!("{}/issues/{}/comments", self.at(), self.number);
-        let comment = self.house.forge.ask("POST", &path, &json!({"author": who, "body": words})).await;
-        comment["id"].as_i64().unwrap()
+        self.house.forge.says(&self.at(), self.number, who, words).await
     }
 
-    pub(crate) async fn edits(&self, _who: &str, comment: i64, words: &str) {
-        self.house.forge.ask("PATCH", &format!("comments/{comment}"), &json!({"body": words})).await;
+    pub(crate) async fn edits(&self, who: &str, comment: i64, words: &str) {
+        self.house.forge.edits(&self.at(), comment, who, words).await;
+    }
+
+    /// What the bot has written is gone.
+    pub(crate) async fn bot_is_silenced(&self) {
+        for comment in self.of_the_bot().await {
+            self.house.forge.deletes(&self.at(), comment["id"].as_i64().unwrap(), BOT).await;
+        }
     }
 
     /// Another commit on the pull request's branch.
@@ -118,53 +118,39 @@ impl<'a> PullRequest<'a> {
         }
         let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(&clone).output().unwrap();
         *self.head.lock().unwrap() = String::from_utf8(head.stdout).unwrap().trim().to_owned();
-        self.push(&clone, &format!("{ORGANISATION}/{}", self.repository), &["change"]);
+        self.push(MEMBER, &clone, &self.at(), &["change"]);
     }
 
     pub(crate) async fn closes(&self) {
-        self.house
-            .forge
-            .ask("PATCH", &format!("{}/pulls/{}", self.at(), self.number), &json!({"state": "closed"}))
-            .await;
+        self.house.forge.closes(&self.at(), self.number).await;
     }
 
     pub(crate) async fn fork_disappears(&self) {
         let owner = self.fork.as_deref().expect("a pull request from a fork");
-        self.house.forge.ask("DELETE", &format!("repos/{owner}/{}", self.repository), &json!({})).await;
+        self.house.forge.removes(&format!("{owner}/{}", self.repository)).await;
     }
 
     /// Waits for a comment of the bot with these words.
     pub(crate) async fn hears(&self, words: &str) -> Text {
-        let words = reqwest::Url::parse_with_params("http://x/", [("contains", words)]).unwrap();
-        let path = format!(
-            "wait?for=comment&repo={ORGANISATION}/{}&pr={}&by={BOT}&timeout_ms={}&{}",
-            self.repository,
-            self.number,
-            patience().as_millis(),
-            words.query().unwrap()
-        );
-        match self.house.forge.try_ask("GET", &path, &json!({})).await {
-            Ok(comment) => Text(comment["body"].as_str().unwrap().to_owned()),
-            Err((status, said)) => {
-                panic!("{} never heard {}: {status} {said}", self.repository, words.query().unwrap())
-            }
-        }
+        eventually(&format!("the bot to write `{words}` on {}", self.at()), || async {
+            let all = self.comments_of_the_bot().await;
+            all.iter().rev().find(|body| body.contains(words)).cloned().map(Text).ok_or(format!("{all:#?}"))
+        })
+        .await
     }
 
     pub(crate) async fn status_is(&self, state: &str) {
         let head = self.head.lock().unwrap().clone();
-        let path = format!(
-            "wait?for=status&repo={ORGANISATION}/{}&sha={head}&state={state}&timeout_ms={}",
-            self.repository,
-            patience().as_millis()
-        );
-        self.house.forge.ask("GET", &path, &json!({})).await;
+        self.status_of(&head, state).await;
     }
 
     pub(crate) async fn has_eyes_on(&self, comment: i64) {
-        let path =
-            format!("wait?for=reaction&comment={comment}&content=eyes&by={BOT}&timeout_ms={}", patience().as_millis());
-        self.house.forge.ask("GET", &path, &json!({})).await;
+        eventually("the bot's eyes", || async {
+            let all = self.house.forge.reactions(&self.at(), comment).await;
+            let is_seen = |reaction: &Value| reaction["content"] == "eyes" && reaction["user"]["login"] == BOT;
+            if all.iter().any(is_seen) { Ok(()) } else { Err(format!("{all:?}")) }
+        })
+        .await;
     }
 
     /// Another commit, with nothing in it that counts, and its number.
@@ -176,24 +162,21 @@ impl<'a> PullRequest<'a> {
 
     /// Waits until this commit of it has a status.
     pub(crate) async fn status_of(&self, head: &str, state: &str) {
-        let path = format!(
-            "wait?for=status&repo={ORGANISATION}/{}&sha={head}&state={state}&timeout_ms={}",
-            self.repository,
-            patience().as_millis()
-        );
-        self.house.forge.ask("GET", &path, &json!({})).await;
+        eventually(&format!("{} of {head} to be {state}", self.at()), || async {
+            let all = self.house.forge.statuses(&self.at(), head).await;
+            if all.iter().any(|status| status["status"] == state) { Ok(()) } else { Err(format!("{all:?}")) }
+        })
+        .await;
+    }
+
+    async fn of_the_bot(&self) -> Vec<Value> {
+        let all = self.house.forge.comments(&self.at(), self.number).await;
+        all.into_iter().filter(|comment| comment["user"]["login"] == BOT).collect()
     }
 
     pub(crate) async fn comments_of_the_bot(&self) -> Vec<String> {
-        let all =
-            self.house.forge.ask("GET", &format!("{}/issues/{}/comments", self.at(), self.number), &json!({})).await;
-        let of_bot = |comment: &&Value| comment["user"]["login"] == BOT;
-        all.as_array()
-            .unwrap()
-            .iter()
-            .filter(of_bot)
-            .map(|comment| comment["body"].as_str().unwrap().to_owned())
-            .collect()
+        let all = self.of_the_bot().await;
+        all.iter().map(|comment| comment["body"].as_str().unwrap().to_owned()).collect()
     }
 
     /// A verdict is posted before the comment it replaces goes, so that there is never none.
