@@ -84,12 +84,13 @@ pub(crate) struct House {
     name: String,
     number: Number,
     rig: Rig,
-    dir: tempfile::TempDir,
     setup: Setup,
     pub(super) forge: Forge,
     web: String,
     web_port: u16,
     processes: Mutex<Vec<(&'static str, Child)>>,
+    // Fields end in this order: the forge is stopped by what it has written there.
+    dir: tempfile::TempDir,
 }
 
 impl House {
