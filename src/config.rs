@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::compose::policy::Bounds;
 use crate::model::{Login, RepoName};
+use crate::secrets;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -636,12 +637,13 @@ fn check_secrets(path: &Path, config: &Config) -> Result<(), ConfigError> {
     ];
     for (key, file) in secrets {
         if let Some(file) = file {
-            crate::secrets::check_file(file)
+            let checked = if key.ends_with("token_file") { secrets::check_token } else { secrets::check_file };
+            checked(file)
                 .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
         }
     }
     for (key, file) in config.notify.iter().flat_map(notify::Target::secrets) {
-        crate::secrets::check_file(file)
+        secrets::check_file(file)
             .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
     }
     Ok(())

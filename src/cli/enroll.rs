@@ -36,7 +36,7 @@ pub(super) fn enroll(asked: &Enroll) -> Done {
         (dir.join(name.as_str()).join("recipe.yaml"), of_appliance(&name))
     };
     write(&file, &text)?;
-    crate::say!("{} is written; `cc-ci validate {}` says whether it is good", file.display(), asked.what);
+    crate::say!("{} is written; `cc-ci validate {}` says whether it is good", file.display(), file.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use crate::model::{Asked, VersionName};
 pub const WORD: &str = "!testme";
 
 /// As much of a comment is read; whoever writes more does not ask for something at its end.
-const READ: usize = 64 << 10;
+pub(super) const READ: usize = 64 << 10;
 
 /// What somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -362,11 +362,15 @@ fn whole_second(at: Time) -> Time {
 fn note(comment: Comment, repository: RepoId, first_look_at: Time, bot: &Login) -> Note {
     let own = comment.author.eq_ignore_ascii_case(bot.as_str());
     let command = if own { None } else { Command::find(&comment.body) };
+    let named = !own && comment.body.contains(WORD);
     let settled = if own {
         Some("cc-ci's own")
+    } else if command.is_none() && comment.body.len() > super::command::READ {
+        Some("asks for nothing in its first 64 KiB, and no more is read")
+    } else if command.is_none() && named {
+        Some("names the command, but not as the first word of a plain line")
     } else if command.is_none() {
-        let named = comment.body.contains(WORD);
-        Some(if named { "names the command, but not as the first word of a plain line" } else { "asks for nothing" })
+        Some("asks for nothing")
     } else if comment.pr.is_none() {
         Some("stands on an issue, not on a pull request")
     } else if comment.created_at < whole_second(first_look_at) {
@@ -384,7 +388,8 @@ fn note(comment: Comment, repository: RepoId, first_look_at: Time, bot: &Login) 
         pr: comment.pr,
         author: short(&flat(&comment.author), 100),
         excerpt: short(&flat(&beginning), 200),
-        command: command.map(|command| command.to_string()),
+        // The decision log tells also those who named it in vain.
+        command: command.map(|command| command.to_string()).or_else(|| named.then(|| WORD.to_owned())),
         created_at: comment.created_at,
         updated_at: comment.updated_at,
         looks: 0,

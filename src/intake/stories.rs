@@ -124,14 +124,21 @@ async fn what_only_talks_about_the_command_has_a_row_and_a_reason() {
     let mut house = keycloak().await;
     let code = house.forge.says("keycloak", MEMBER, "Write\n```\n!testme\n```\nto test.");
     let prose = house.forge.says("keycloak", MEMBER, "Looks good.");
+    let long = house.forge.says("keycloak", MEMBER, &format!("{}\n\n!testme", "x".repeat(70_000)));
     let own = house.forge.says("keycloak", BOT, "!testme");
     let issue = house.forge.says_on("keycloak", None, MEMBER, "!testme");
     house.settle().await;
     assert_eq!(reason_of(&house, code).await, "names the command, but not as the first word of a plain line");
     assert_eq!(reason_of(&house, prose).await, "asks for nothing");
+    assert_eq!(reason_of(&house, long).await, "asks for nothing in its first 64 KiB, and no more is read");
     assert_eq!(reason_of(&house, own).await, "cc-ci's own");
     assert_eq!(reason_of(&house, issue).await, "stands on an issue, not on a pull request");
     assert!(house.open_runs().await.is_empty() && house.unsent().await.is_empty());
+    let told = house.store.read(|db| comments::decisions(db, None, 10)).await.unwrap();
+    let told: Vec<i64> = told.iter().map(|decision| decision.comment.0).collect();
+    for (comment, is_told) in [(code, true), (long, true), (issue, true), (prose, false), (own, false)] {
+        assert_eq!(told.contains(&comment.0), is_told, "{comment:?}: {told:?}");
+    }
 }
 
 #[tokio::test]
@@ -341,7 +348,7 @@ async fn help_and_unknown_words_are_answered() {
     house.settle().await;
     assert_eq!(house.verdict_on(help).await, Some(Verdict::Answered));
     assert_eq!(house.verdict_on(unknown).await, Some(Verdict::Answered));
-    assert_eq!(house.verdict_on(nothing).await, None);
+    assert_eq!(house.verdict_on(nothing).await, Some(Verdict::Ignored));
     let replies = house.replies("keycloak");
     assert_eq!(replies.len(), 2);
     assert!(replies[0].contains("| `!testme upgrade` |"), "{}", replies[0]);
@@ -627,7 +634,7 @@ async fn ten_thousand_comments_are_stored_and_decided_once() {
     let rows: (i64, i64) =
         house.store.read(|db| Ok(db.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)))?)).await.unwrap();
     assert_eq!(rows, (10_000, 10_000));
-    assert_eq!(house.decisions().await.len(), 10);
+    assert_eq!(house.decisions().await.len(), 11, "ten requests, and one that nobody read to its end");
     assert!(house.open_runs().await.is_empty());
 }
 

@@ -43,11 +43,20 @@ pub enum SecretFileError {
     Empty { path: PathBuf },
     #[error("{path} is not text", path = path.display())]
     NotText { path: PathBuf },
+    #[error("{path} holds more than a token, which is one word; write the file again", path = path.display())]
+    NoToken { path: PathBuf },
 }
 
 /// That a secret can be read from there, and not by everybody.
 pub fn check_file(path: &Path) -> Result<(), SecretFileError> {
     read_file(path).map(|_| ())
+}
+
+/// [`check_file`] for what is sent in a header.
+pub fn check_token(path: &Path) -> Result<(), SecretFileError> {
+    let token = read_file(path)?;
+    let is_word = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    if is_word { Ok(()) } else { Err(SecretFileError::NoToken { path: path.into() }) }
 }
 
 /// Reads a secret from its file; line ends at its end are not part of it. systemd's credentials are 0440 in a directory
@@ -88,5 +97,16 @@ mod tests {
         assert_eq!(read_file(&path).unwrap().expose(), "abc");
         std::fs::write(&path, "\n").unwrap();
         assert!(matches!(read_file(&path), Err(SecretFileError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_token_is_one_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        for (text, is_good) in [("abc\n", true), ("a\nb\n", false), ("a b", false), ("a\u{e9}", false)] {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            assert_eq!(check_token(&path).is_ok(), is_good, "{text:?}");
+        }
     }
 }

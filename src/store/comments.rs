@@ -141,7 +141,7 @@ pub struct Decision {
     pub decided_at: Time,
 }
 
-/// Walks `decisions_newest`: only comments in which something was asked.
+/// Walks `decisions_newest`: only comments that asked for something, or named the command in vain.
 pub(super) const DECISIONS: &str = "
     select c.id, r.owner || '/' || r.name as repo, c.pr, c.author, c.excerpt, c.command, c.decision, c.reason, c.run, c.decided_at
       from comments c join repositories r on r.id = c.repository

@@ -1,4 +1,4 @@
-//! "Why did nothing happen?": every comment that asked for something, what was decided, and why.
+//! "Why did nothing happen?": every comment that asked for something or named the command, what was decided, and why.
 
 use maud::{Markup, html};
 
@@ -41,7 +41,7 @@ pub(super) fn view(decisions: &Decisions) -> Markup {
     let days: Vec<String> = decisions.rows.iter().map(|row| row.decided_at.format("%A, %-d %B %Y")).collect();
     let body = html! {
         h1 { "Decisions" }
-        p.lead { "Every comment that asked for something, and what came of it." }
+        p.lead { "Every comment that asked for something or named the command, and what came of it." }
         @if decisions.rows.is_empty() {
             @if decisions.before.is_some() {
                 (layout::empty("No older decisions", &html! { a href="/decisions" { "The newest ones" } }))
