@@ -88,7 +88,7 @@ impl Tools for Container {
 // An image's first server only makes the database; while it runs, the entry point is still the first process.
 const SCRIPT: &str = r#"
 ci.job("up", {"install"}, function(t)
-  return t.retry({within = 120, every = 0.5}, function() return not t.exec("db", "cat /proc/1/comm").out:find("docker-entry", 1, true) and #t.sql.query("db", "select 1 as one") == 1 end)
+  return t.retry({within = 120, every = 0.5}, function() assert(not t.exec("db", "cat /proc/1/comm").out:find("docker-entry", 1, true)) return #t.sql.query("db", "select 1 as one") == 1 end)
 end)
 
 ci.job("rows", {"up"}, function(t)
