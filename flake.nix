@@ -47,6 +47,7 @@
         browser = module ./nix/modules/browser.nix;
         swarm = module ./nix/modules/swarm.nix;
         proxy = module ./nix/modules/proxy.nix;
+        recipes = module ./nix/modules/recipes.nix;
         backupbot = module ./nix/modules/backupbot.nix;
         backup = module ./nix/modules/backup.nix;
         monitoring = module ./nix/modules/monitoring.nix;

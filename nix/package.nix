@@ -4,6 +4,7 @@
   rustPlatform,
   git,
   installShellFiles,
+  lua5_4,
   stdenv,
 }:
 rustPlatform.buildRustPackage {
@@ -16,6 +17,7 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../Cargo.lock
       ../migrations
+      ../recipes
       ../src
       ../tests
     ];
@@ -25,13 +27,20 @@ rustPlatform.buildRustPackage {
   # The profile that ships: smaller, slower to build.
   buildType = "dist";
 
+  # Recipe scripts in Fennel are compiled by this one file.
+  env.CC_CI_FENNEL = "${lua5_4.pkgs.fennel}/share/lua/5.4/fennel.lua";
+
   # Most tests deploy on a Swarm, which a build cannot have: `scripts/test` and the VM tests run them.
   doCheck = false;
   nativeCheckInputs = [ git ];
 
   # Made by the program itself, so only where it can run.
   nativeBuildInputs = [ installShellFiles ];
-  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+  postInstall = ''
+    mkdir -p $out/share/cc-ci
+    cp -r recipes $out/share/cc-ci/recipes
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     installShellCompletion --cmd cc-ci \
       --bash <($out/bin/cc-ci completions bash) \
       --zsh <($out/bin/cc-ci completions zsh) \

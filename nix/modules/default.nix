@@ -4,6 +4,7 @@
     ./base.nix
     ./server.nix
     ./runner.nix
+    ./recipes.nix
     ./browser.nix
     ./swarm.nix
     ./proxy.nix

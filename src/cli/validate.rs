@@ -16,9 +16,9 @@ use crate::secrets::redact::Redactor;
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// A recipe's directory (its `.cc-ci` is read), or one of the appliance's about a recipe (`recipes/<recipe>`), or a
-    /// `recipe.yaml`.
+    /// `recipe.yaml`; any number of them.
     #[arg(default_value = ".")]
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     #[arg(long)]
     json: bool,
     /// Prints the JSON Schema of the file, for editors.
@@ -32,23 +32,32 @@ pub(super) async fn validate(asked: Validate) -> Done {
         crate::say!("{}", knowledge::schema().trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    let (dir, shown, side) = place(&asked.path)?;
-    let Directory { scripts, mut findings, .. } = knowledge::read_dir(&dir, &shown, side);
-    let count = scripts.len();
-    let jobs = jobs(scripts, side).await;
-    findings.extend(jobs.as_ref().ok().into_iter().flatten().cloned());
-    if asked.json {
-        crate::say!("{:#}", serde_json::json!(findings));
-    } else {
-        for finding in &findings {
-            crate::say!("{finding}");
+    let (mut all, mut unloaded) = (Vec::new(), Vec::new());
+    for path in &asked.paths {
+        let (dir, shown, side) = place(path)?;
+        let Directory { scripts, mut findings, .. } = knowledge::read_dir(&dir, &shown, side);
+        let count = scripts.len();
+        match jobs(scripts, side).await {
+            Ok(of_jobs) => findings.extend(of_jobs),
+            Err(why) => unloaded.push(format!("the scripts of {shown} were not loaded: {why}")),
         }
+        if !asked.json {
+            for finding in &findings {
+                crate::say!("{finding}");
+            }
+            if findings.is_empty() && unloaded.is_empty() {
+                crate::say!("{shown}: good; {count} scripts");
+            }
+        }
+        all.extend(findings);
     }
-    jobs.map_err(|why| Failure::infra(anyhow::anyhow!("the scripts were not loaded: {why}")))?;
-    if findings.is_empty() && !asked.json {
-        crate::say!("{shown}: good; {count} scripts");
+    if asked.json {
+        crate::say!("{:#}", serde_json::json!(all));
     }
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if !unloaded.is_empty() {
+        return Err(Failure::infra(anyhow::anyhow!(unloaded.join("; "))));
+    }
+    Ok(if all.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The directory with the file, how it is called, and whose it is.

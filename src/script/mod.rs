@@ -46,12 +46,15 @@ pub enum Moment {
     Upgrade,
     /// A backup was made.
     Backup,
-    /// It was restored, in place and into a fresh app.
+    /// It was restored in place.
+    InPlace,
+    /// It was restored from the snapshot alone into a fresh app.
     Restore,
 }
 
 impl Moment {
-    pub const ALL: [Moment; 5] = [Moment::Install, Moment::Base, Moment::Upgrade, Moment::Backup, Moment::Restore];
+    pub const ALL: [Moment; 6] =
+        [Moment::Install, Moment::Base, Moment::Upgrade, Moment::Backup, Moment::InPlace, Moment::Restore];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,6 +62,7 @@ impl Moment {
             Moment::Base => "base",
             Moment::Upgrade => "upgrade",
             Moment::Backup => "backup",
+            Moment::InPlace => "in-place",
             Moment::Restore => "restore",
         }
     }
@@ -73,7 +77,7 @@ impl fmt::Display for Moment {
 impl FromStr for Moment {
     type Err = NotA;
     fn from_str(text: &str) -> Result<Moment, NotA> {
-        let expected = "a moment of the run (install, base, upgrade, backup, restore)";
+        let expected = "a moment of the run (install, base, upgrade, backup, in-place, restore)";
         Moment::ALL
             .into_iter()
             .find(|moment| moment.as_str() == text)

@@ -89,6 +89,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     markers::damage(job, cancel, BACKUP, &deployed, &planted).await?;
     step.restore(&deployed, &kept, "restored in place").await?;
     markers::look(job, cancel, BACKUP, &deployed, &planted, "after the restore in place").await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::InPlace], &deployed).await?;
 
     learned.deployed = None;
     deploy::take_down(job, BACKUP, &deployed.made).await?;

@@ -25,6 +25,7 @@ mod parallel;
 mod passes;
 mod proof;
 mod pushed_after;
+mod real_apps;
 mod real_gitea;
 mod recording_abra;
 mod restart;

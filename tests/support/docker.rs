@@ -20,6 +20,11 @@ fn lines(arguments: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&docker(arguments).stdout).lines().map(str::to_owned).collect()
 }
 
+/// Whether an image is on this machine.
+pub(crate) fn has_image(name: &str) -> bool {
+    docker(&["image", "inspect", "--format", "-", name]).status.success()
+}
+
 /// Everything on this Swarm whose name has `mark` in it: `volume x_h3_ci_test_data`, ….
 pub(crate) fn objects(mark: &str) -> Vec<String> {
     let mut found = Vec::new();

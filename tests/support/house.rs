@@ -10,9 +10,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::docker;
-use super::fixture::Fixture;
+use super::fixture::{self, Fixture};
 use super::forges::{Forge, Kind};
-use super::patience::{eventually, patience};
+use super::patience::{eventually, patience, within};
 use super::pull_request::PullRequest;
 use super::rig::{self, CC_CI, HTTP_PORT, HTTPS_PORT, Number, Rig, cc_ci, text, write_secret};
 use super::{MEMBER, ORGANISATION, STRANGER, Text};
@@ -204,6 +204,12 @@ impl House {
         let path = self.path("recipes").join(recipe).join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
+    }
+
+    /// The appliance knows about a recipe what it is shipped with.
+    pub(crate) fn ships(&self, recipe: &str) {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(recipe);
+        fixture::copy(&shipped, &self.path("recipes").join(recipe));
     }
 
     /// A secret of the operator, in a file; its path.
@@ -611,7 +617,12 @@ impl House {
 
     /// Waits until the newest run of a repository is over, and gives it as data.
     pub(crate) async fn result_of(&self, repository: &str) -> Value {
-        let id = eventually(&format!("the run of {repository} to be over"), || async {
+        self.result_within(repository, patience()).await
+    }
+
+    /// The same, of a run that may take long.
+    pub(crate) async fn result_within(&self, repository: &str, patience: Duration) -> Value {
+        let id = within(patience, &format!("the run of {repository} to be over"), || async {
             let runs = self.runs().await;
             let own = format!("{ORGANISATION}/{repository}");
             let Some(run) = runs.iter().find(|run| run["repository"] == own.as_str()) else {

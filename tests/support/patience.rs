@@ -10,7 +10,16 @@ pub(crate) fn patience() -> Duration {
 }
 
 /// Looks until `look` finds something; panics with what it says of the last look when patience ends.
-pub(crate) async fn eventually<T, F, L>(what: &str, mut look: L) -> T
+pub(crate) async fn eventually<T, F, L>(what: &str, look: L) -> T
+where
+    F: Future<Output = Result<T, String>>,
+    L: FnMut() -> F,
+{
+    within(patience(), what, look).await
+}
+
+/// The same, for what is known to take longer.
+pub(crate) async fn within<T, F, L>(patience: Duration, what: &str, mut look: L) -> T
 where
     F: Future<Output = Result<T, String>>,
     L: FnMut() -> F,
@@ -21,7 +30,7 @@ where
         ticks.tick().await;
         match look().await {
             Ok(found) => return found,
-            Err(last) if started.elapsed() > patience() => {
+            Err(last) if started.elapsed() > patience => {
                 panic!("waited {:?} for {what}; the last look: {last}", started.elapsed())
             }
             Err(_) => {}

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # Synapse, a Matrix server, from the Python index. psycopg2 comes as the wheel that brings libpq along, so that nothing is compiled;
-# 1.120.0 breaks with a prometheus_client after 0.21.1. The lists are made by `uv pip compile --universal --generate-hashes` from
-# those two wishes.
+# 1.120.0 breaks with a prometheus_client after 0.21.1, and wants pkg_resources, which setuptools had until 80. The lists are made
+# by `uv pip compile --universal --generate-hashes` of Synapse, psycopg2-binary and those wishes.
 images=(matrixdotorg/synapse:v1.120.0 matrixdotorg/synapse:v1.163.2)
 beside=(nginx postgres)
 packages=(busybox-static bash coreutils curl ca-certificates python3)

@@ -5,6 +5,7 @@
 
   services.cc-ci = {
     stateDir = "/srv/cc-ci";
+    recipes.notes = "${builtins.storeDir}/00000000000000000000000000000000-notes";
     openFirewall = false;
     browser.enable = false;
     backup = {
