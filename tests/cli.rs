@@ -139,6 +139,25 @@ fn what_is_said_of_a_recipe_is_validated_with_its_scripts() {
 }
 
 #[test]
+fn what_is_shipped_about_recipes_is_good() {
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let all: Vec<std::path::PathBuf> =
+        std::fs::read_dir(&shipped).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let paths: Vec<&str> = all.iter().map(|path| path.to_str().unwrap()).collect();
+
+    let output = cc_ci(&[&["validate"], &paths[..]].concat());
+
+    if said(&output).contains("the scripts were not loaded") {
+        println!("SKIPPED what_is_shipped_about_recipes_is_good: {}", said(&output));
+        return;
+    }
+    assert!(output.status.success(), "{}", said(&output));
+    for path in paths {
+        assert!(said(&output).contains(&format!("{path}: good; ")), "{}", said(&output));
+    }
+}
+
+#[test]
 fn a_run_is_cancelled_and_retried_on_the_command_line_and_the_audit_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_str().unwrap();

@@ -39,7 +39,7 @@ pub(super) async fn validate(asked: Validate) -> Done {
         let count = scripts.len();
         match jobs(scripts, side).await {
             Ok(of_jobs) => findings.extend(of_jobs),
-            Err(why) => unloaded.push(format!("the scripts of {shown} were not loaded: {why}")),
+            Err(why) => unloaded.push(format!("{shown}: {why}")),
         }
         if !asked.json {
             for finding in &findings {
@@ -55,7 +55,7 @@ pub(super) async fn validate(asked: Validate) -> Done {
         crate::say!("{:#}", serde_json::json!(all));
     }
     if !unloaded.is_empty() {
-        return Err(Failure::infra(anyhow::anyhow!(unloaded.join("; "))));
+        return Err(Failure::infra(anyhow::anyhow!("the scripts were not loaded: {}", unloaded.join("; "))));
     }
     Ok(if all.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -134,6 +134,9 @@ ci.job("damage", {"backup", "plant"}, function(t)
   t.log("damaging it at", t.app.moment)
   return t.http.expect("/data/kept", {method = "PUT", body = "damaged", status = {200, 201, 204}})
 end)
+ci.job("came-back-in-place", {"in-place", "damage"}, function(t)
+  return t.http.expect("/data/kept", {contains = "by the script"})
+end)
 ci.job("came-back", {"restore", "plant", "damage"}, function(t)
   return t.http.expect("/data/" .. t.jobs("plant").name, {contains = "by the script"})
 end)
@@ -151,7 +154,12 @@ async fn a_script_plants_a_marker_of_its_own_and_finds_it_restored_though_only_t
     change.hears("**Passed").await;
     let run = house.page("/runs/1").await;
     run.contains("own.lua plant").contains("own.lua came-back").contains("`upgrade` did not come");
-    house.page("/runs/1/log").await.contains("damage: damaging it at backup").contains("own.lua came-back: passed");
+    house
+        .page("/runs/1/log")
+        .await
+        .contains("damage: damaging it at backup")
+        .contains("own.lua came-back: passed")
+        .contains("own.lua came-back-in-place: passed");
 
     // Alone, the upgrade is where the head runs first.
     let other = Fixture::named("app").called("other").file(".cc-ci/checks/own.lua", OWN_MARKER);

@@ -3,15 +3,16 @@
 # undeploy, remove its volumes, wait until all of it is gone. The peer of a cc-ci run: same abra, images, recipe and proxy.
 # It waits for Docker's events and for nothing else, and prints its milliseconds as one JSON object.
 #
-#   bare.sh PROGRAM CLONE DOMAIN PROXY AUTHORITY
+#   bare.sh PROGRAM CLONE DOMAIN PROXY AUTHORITY RECIPE SERVICES PATH
 #
 # PROGRAM has `abra` in it, CLONE is a git repository whose checked-out commit is deployed, DOMAIN the app's,
-# PROXY an address and port, AUTHORITY the certificate that signed the proxy's.
+# PROXY an address and port, AUTHORITY the certificate that signed the proxy's, RECIPE what the recipe calls itself, SERVICES
+# how many of its services have a health check, PATH what answers 200 when it is up.
 set -euo pipefail
-[[ $# == 5 ]] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
-cc_ci=$1 clone=$2 domain=$3 proxy=$4 authority=$5
+[[ $# == 8 ]] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+cc_ci=$1 clone=$2 domain=$3 proxy=$4 authority=$5 recipe=$6 services=$7 path=$8
 stack=${domain//./_}
-patience=120
+patience=600
 home=$(mktemp -d)
 export ABRA_DIR=$home/abra
 events=
@@ -23,13 +24,13 @@ main() {
   listen
   began=$(now)
   mkdir -p "$ABRA_DIR"/{servers/default,recipes,catalogue,logs}
-  git clone -q "$clone" "$ABRA_DIR/recipes/custom-html"
-  abra app new custom-html -C --server default --domain "$domain"
+  git clone -q "$clone" "$ABRA_DIR/recipes/$recipe"
+  abra app new "$recipe" -C --server default --domain "$domain"
   sed -i -e "s/^DOMAIN=.*/DOMAIN=$domain/" -e 's/^LETS_ENCRYPT_ENV=.*/LETS_ENCRYPT_ENV=/' "$ABRA_DIR/servers/default/$domain.env"
   abra app secret generate "$domain" --all -C
   abra app deploy "$domain" -C -c --no-domain-checks
   deployed=$(now)
-  heard 'health_status: healthy'
+  for ((; services > 0; services--)); do heard 'health_status: healthy'; done
   healthy=$(now)
   until answers; do in_time; done
   answered=$(now)
@@ -69,7 +70,7 @@ heard() {
 
 answers() {
   [[ $(curl -s -o /dev/null -w '%{http_code}' --max-time 5 --cacert "$authority" \
-    --connect-to "$domain:443:$proxy" "https://$domain/") == 200 ]]
+    --connect-to "$domain:443:$proxy" "https://$domain$path") == 200 ]]
 }
 
 containers() { docker ps -aq --filter "label=com.docker.stack.namespace=$stack"; }

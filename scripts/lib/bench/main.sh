@@ -97,48 +97,75 @@ measure_serve() {
   metric loaded_rss_mb "$(memory "$serve_pid")" MB '<=25'
 }
 
-# Pairs of a cc-ci run and the bare sequence, each first in its turn.
 measure_runs() {
+  images_up traefik nginx
+  measure_pairs "$recipe" "$recipe" 1 /
+  tell_runs ''
+}
+
+# The same of real applications, whose own time is most of it. What the appliance knows of them counts as cc-ci's.
+group_real() {
+  part measure_matrix
+  part measure_keycloak
+}
+
+measure_matrix() {
+  "$root/scripts/real-images" matrix-synapse
+  measure_pairs real/matrix-synapse matrix-synapse 2 /health
+  tell_runs matrix_synapse_
+}
+
+measure_keycloak() {
+  "$root/scripts/real-images" keycloak
+  measure_pairs real/keycloak keycloak 2 /realms/master
+  tell_runs keycloak_
+}
+
+# measure_pairs FIXTURE RECIPE SERVICES PATH: pairs of a cc-ci run and the bare sequence, each first in its turn. SERVICES have a
+# health check, PATH answers 200 when it is up.
+measure_pairs() {
   local pair before
   need_root 'deploying on a Docker Swarm'
   docker_up
-  images_up traefik nginx
+  images_up traefik
   vip_up
-  world_setup "$work/runs"
-  "$cc_ci" dev recipe "$root/tests/recipes/$recipe" "$dir/clone" >/dev/null
+  world_setup "$work/runs-$2"
+  pairs_of=("$2" "$3" "$4")
+  echo "recipes_dir: $root/recipes" >>"$config"
+  "$cc_ci" dev recipe "$root/tests/recipes/$1" "$dir/clone" >/dev/null
   git -C "$dir/clone" checkout -q change
   before=$(objects)
   at_end=(take_proxy_away)
   "$cc_ci" reconcile swarm --config "$config" >/dev/null
   "$cc_ci" reconcile proxy --config "$config" >/dev/null
-  say "main: $bench_pairs pairs of a run and the bare sequence"
+  say "$2: $bench_pairs pairs of a run and the bare sequence"
   ours=() theirs=() ours_but=() theirs_but=() inside=() waits=() noticed=()
   for ((pair = 1; pair <= bench_pairs; pair++)); do
     if ((pair % 2)); then cc_ci_run; bare_run; else bare_run; cc_ci_run; fi
-    note "main: pair $pair: cc-ci ${ours[-1]} ms (its own clock ${inside[-1]}, waits ${waits[-1]}, $parts_of_run), bare ${theirs[-1]} ms ($phases)"
+    note "$2: pair $pair: cc-ci ${ours[-1]} ms (its own clock ${inside[-1]}, waits ${waits[-1]}, $parts_of_run), bare ${theirs[-1]} ms ($phases)"
   done
-  tell_runs
   take_proxy_away
   at_end=()
   left=$(comm -13 <(echo "$before") <(objects))
-  [[ -z $left ]] || note "main: left on the Swarm: $left"
+  [[ -z $left ]] || note "$2: left on the Swarm: $left"
 }
 
 take_proxy_away() { "$cc_ci" reconcile proxy --remove --config "$config" >/dev/null; }
 
+# tell_runs PREFIX: of the metrics' names.
 tell_runs() {
   local run bare wait added
   run=$(figure mean "${ours[@]}") bare=$(figure mean "${theirs[@]}") wait=$(figure mean "${waits[@]}")
   added=$(calculate "(($run - $wait) / $bare - 1) * 100" 1)
-  metric run_s "$(calculate "$run / 1000")" s '' "$(calculate "($run - $wait) / $bare" 3)"
-  metric bare_s "$(calculate "$bare / 1000")" s
-  metric run_waits_for_monitor_s "$(calculate "$wait / 1000")" s
-  metric run_added_percent "$added" % '<=5'
+  metric "${1}run_s" "$(calculate "$run / 1000")" s '' "$(calculate "($run - $wait) / $bare" 3)"
+  metric "${1}bare_s" "$(calculate "$bare / 1000")" s
+  metric "${1}run_waits_for_monitor_s" "$(calculate "$wait / 1000")" s
+  metric "${1}run_added_percent" "$added" % '<=5'
   # When the proxy looks is chance, up to a second and more for either; without that part there is less noise.
   run=$(figure mean "${ours_but[@]}") bare=$(figure mean "${theirs_but[@]}")
-  metric run_added_outside_proxy_percent "$(calculate "(($run - $wait) / $bare - 1) * 100" 1)" %
-  metric healthy_to_noticed_ms "$(figure median "${noticed[@]}")" ms '<=150'
-  note "main: healthy → noticed: ${noticed[*]} ms"
+  metric "${1}run_added_outside_proxy_percent" "$(calculate "(($run - $wait) / $bare - 1) * 100" 1)" %
+  metric "${1}healthy_to_noticed_ms" "$(figure median "${noticed[@]}")" ms '<=150'
+  note "${1:-main}: healthy → noticed: ${noticed[*]} ms"
 }
 
 # From the start of the program to its end: what is wanted, and what it needs to get there.
@@ -169,7 +196,7 @@ read_run() {
 bare_run() {
   local figures
   figures=$("$bench_lib/bare.sh" "$cc_ci" "$dir/clone" "bare-$(printf %06x $((RANDOM * RANDOM % 16777216))).$domain" \
-    "$proxy" "$dir/authority.pem")
+    "$proxy" "$dir/authority.pem" "${pairs_of[@]}")
   theirs+=("$(jq .total <<<"$figures")")
   theirs_but+=("$(jq '.total - .answers' <<<"$figures")")
   phases=$(jq -r 'del(.total) | to_entries | map("\(.key) \(.value)") | join(", ")' <<<"$figures")

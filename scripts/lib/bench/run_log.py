@@ -23,7 +23,7 @@ def main(log, events, suffix):
         "inside_ms": lines[-1][0] - lines[0][0],
         # From the moment that a service was up and only its update monitor was waited for.
         "waited_ms": up - watched[0] if watched else 0,
-        "noticed_ms": up - healthy[0],
+        "noticed_ms": up - healthy[-1],
         "parts": parts(own),
     }))
 
@@ -33,7 +33,7 @@ def parts(own):
     def at(stage, words):
         return next((at for at, of, _, text in own if of == stage and words in text), None)
 
-    marks = [("fetch and lint", at("install", "== running")), ("deploy", at("install", "0 of 1")),
+    marks = [("fetch and lint", at("install", "== running")), ("deploy", at("install", "0 of ")),
              ("healthy", at("install", "services run:")), ("answers", at("install", "front page:")),
              ("asserted", at("uninstall", "== running")), ("stopped", at("uninstall", "container ")),
              ("gone", at("uninstall", "nothing left"))]
