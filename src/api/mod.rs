@@ -14,6 +14,9 @@ use crate::store::comments;
 use crate::store::runs;
 use crate::store::stages;
 
+/// What a name of a repository may be, as [`crate::model::RepoName`] has it.
+pub const REPOSITORY: &str = r"^(\.[A-Za-z0-9_-]|[A-Za-z0-9_])(\.?[A-Za-z0-9_-])*\.?$";
+
 /// How far a run is, in one word: an outcome, or one of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -301,19 +304,29 @@ pub struct Process {
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
     /// The repository's name in the organisation.
-    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"))]
+    #[schemars(length(min = 1, max = 100), regex(pattern = REPOSITORY), example = &"custom-html")]
     pub repository: String,
     /// The pull request's number.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 1)]
+    #[serde(deserialize_with = "whole")]
     pub pr: i64,
     /// Only this stage, and what it needs.
     #[serde(default = "all")]
-    #[schemars(default = "all")]
+    #[schemars(default = "all", example = &"install")]
     pub stage: Asked,
     /// The version to upgrade from, where the usual one is not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9.+_-]*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9.+_-]*$"), example = &"1.0.0+1.0")]
     pub from: Option<String>,
+}
+
+/// To JSON Schema 1.0 is an integer too.
+fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let of_float = || number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e15);
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+    let whole = number.as_i64().or_else(|| of_float().map(|float| float as i64));
+    whole.ok_or_else(|| serde::de::Error::custom(format!("{number} is no whole number")))
 }
 
 fn all() -> Asked {

@@ -1,12 +1,15 @@
 //! A server with a database of its own, and somebody who asks it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::post;
 use cc_ci::alarms::Alarms;
 use cc_ci::clock::{Clock, Time};
 use cc_ci::dev::seed::{self, Seed};
+use cc_ci::forge::gitea::Gitea;
+use cc_ci::intake::trigger::Desk;
 use cc_ci::logs::{self, Log};
 use cc_ci::model::{Outcome, RunId, StageName, StageState};
 use cc_ci::sandbox::Stream;
@@ -57,15 +60,20 @@ impl Page {
 
 impl House {
     pub(crate) async fn empty() -> House {
-        House::new(0).await
+        House::new(0, None).await
     }
 
     /// So many runs that are over, one that goes on and two that wait.
     pub(crate) async fn with_history(count: usize) -> House {
-        House::new(count).await
+        House::new(count, None).await
     }
 
-    async fn new(count: usize) -> House {
+    /// The same, and runs may be asked for: their pull requests are on this forge.
+    pub(crate) async fn with_forge(count: usize, forge: Gitea) -> House {
+        House::new(count, Some(forge)).await
+    }
+
+    async fn new(count: usize, forge: Option<Gitea>) -> House {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cc-ci.db")).unwrap();
         let (clock, alarms, logs) = (Clock::held(NOW), Alarms::default(), dir.path().join("logs"));
@@ -75,7 +83,14 @@ impl House {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let web = web(&store, &clock, &alarms, &logs, &address);
+        let desk = forge.map(|forge| Desk {
+            forge: Arc::new(forge),
+            store: store.clone(),
+            clock: clock.clone(),
+            organisation: "recipes".parse().unwrap(),
+            bells: Vec::new(),
+        });
+        let web = Web { desk, ..web(&store, &clock, &alarms, &logs, &address) };
         let shutdown = CancellationToken::new();
         tokio::spawn(web::serve(listener, web, shutdown.clone()));
         let _ = rustls::crypto::ring::default_provider().install_default();

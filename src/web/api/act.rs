@@ -2,17 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
-use axum::http::{Extensions, HeaderMap, Response, StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::post;
-use serde_json::json;
-
 use super::super::Site;
 use super::guard::{Stopped, admit};
 use super::read::{run_of, schema};
-use super::{Answer, Operation, Parameter, Place, Refused, problem};
+use super::{Answer, Link, Operation, Refused, problem, run_parameter};
 use crate::api;
 use crate::engine::run;
 use crate::intake::trigger::{NotQueued, Wish};
@@ -20,6 +13,11 @@ use crate::model::{Origin, Pr, RunId, Scope};
 use crate::store::audit::{self, Act};
 use crate::store::tokens::{self, Token};
 use crate::store::{StoreError, Transaction, runs};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{Extensions, HeaderMap, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::post;
 
 type At = State<Arc<Site>>;
 type Acted = Result<Response<Body>, Response<Body>>;
@@ -27,13 +25,14 @@ type Acted = Result<Response<Body>, Response<Body>>;
 /// The most of a body that is read.
 const LARGEST: usize = 16 << 10;
 
+/// What can be done next with the run that an action named.
+const OF_A_RUN: &[Link] = &[
+    Link { name: "show", to: "showRun", run: "/run" },
+    Link { name: "cancel", to: "cancel", run: "/run" },
+    Link { name: "retry", to: "retry", run: "/run" },
+];
+
 pub(super) fn operations() -> Vec<Operation> {
-    let run = || Parameter {
-        name: "id",
-        place: Place::Path,
-        about: "The run's number.",
-        schema: json!({"type": "integer", "minimum": 1}),
-    };
     let act = |path, id, summary, parameters, scope, refusals, routes| Operation {
         method: "post",
         path,
@@ -44,6 +43,7 @@ pub(super) fn operations() -> Vec<Operation> {
         status: StatusCode::ACCEPTED,
         answer: Answer::Json(schema::<api::Done>),
         refusals,
+        links: OF_A_RUN,
         scope: Some(scope),
         routes,
     };
@@ -64,7 +64,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "/api/v1/runs/{id}/cancel",
             "cancel",
             "Ends a run; what was deployed is taken down",
-            vec![run()],
+            vec![run_parameter()],
             Scope::Cancel,
             &[409],
             post(cancel),
@@ -73,7 +73,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "/api/v1/runs/{id}/retry",
             "retry",
             "Tests the head of a run that is over once more",
-            vec![run()],
+            vec![run_parameter()],
             Scope::Run,
             &[409],
             post(retry),

@@ -40,6 +40,8 @@ struct Operation {
     answer: Answer,
     /// What else than 200 may come, besides 400, 404 for whatever has a parameter, and 500.
     refusals: &'static [u16],
+    /// Where its answer leads.
+    links: &'static [Link],
     /// What a token for it must be good for.
     scope: Option<Scope>,
     routes: Routes,
@@ -60,6 +62,20 @@ struct Parameter {
     place: Place,
     about: &'static str,
     schema: serde_json::Value,
+}
+
+/// An answer names a run that another operation takes.
+struct Link {
+    name: &'static str,
+    to: &'static str,
+    /// Where in the answer the run's number stands, as a JSON pointer.
+    run: &'static str,
+}
+
+/// A run's number in a path.
+fn run_parameter() -> Parameter {
+    let schema = serde_json::json!({"type": "integer", "minimum": 1, "examples": [1]});
+    Parameter { name: "id", place: Place::Path, about: "The run's number.", schema }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::read::schema;
-use super::{Answer, Operation, Place, operations};
+use super::{Answer, Link, Operation, Place, operations};
 use crate::api::Problem;
 
 /// The whole document.
@@ -47,7 +47,11 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator, problem: &Va
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
     };
     let mut answers = Map::new();
-    answers.insert(operation.status.as_str().into(), json!({"description": operation.summary, "content": content}));
+    let mut good = json!({"description": operation.summary, "content": content});
+    if !operation.links.is_empty() {
+        good["links"] = operation.links.iter().map(|link| (link.name.to_owned(), link.describe())).collect();
+    }
+    answers.insert(operation.status.as_str().into(), good);
     let in_path = operation.parameters.iter().any(|parameter| parameter.place == Place::Path);
     let refusals = [400, 500].into_iter().chain(in_path.then_some(404)).chain(operation.refusals.iter().copied());
     let guarded = operation.scope.map(|_| [401, 403, 429]);
@@ -85,6 +89,12 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator, problem: &Va
         described["description"] = format!("The token needs the scope `{scope}`.").into();
     }
     described
+}
+
+impl Link {
+    fn describe(&self) -> Value {
+        json!({"operationId": self.to, "parameters": {"id": format!("$response.body#{}", self.run)}})
+    }
 }
 
 fn meaning(status: u16) -> &'static str {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::answer::{Rendered, Wrong};
 use super::super::routes::{known_run, query, run_id};
 use super::super::{Site, decisions, links, raw_log, runs as list};
-use super::{Answer, Operation, Parameter, Place, Refused, json};
+use super::{Answer, Link, Operation, Parameter, Place, Refused, json, run_parameter};
 use crate::api::{self, read};
 use crate::model::{Outcome, RunId};
 use crate::store::stages;
@@ -34,46 +34,45 @@ pub(super) fn operations() -> Vec<Operation> {
         status: StatusCode::OK,
         answer,
         refusals: &[],
+        links: &[],
         scope: None,
         routes,
     };
-    let run = || Parameter {
-        name: "id",
-        place: Place::Path,
-        about: "The run's number.",
-        schema: json!({"type": "integer", "minimum": 1}),
-    };
-    let before = |about| query_parameter("before", about, json!({"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$"}));
+    let before =
+        |about| query_parameter("before", about, json!({"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}));
     vec![
-        reading(
-            "/api/v1/runs",
-            "listRuns",
-            "Runs, newest first",
-            vec![
-                query_parameter(
-                    "recipe",
-                    "Only this recipe's.",
-                    json!({"type": "string", "maxLength": 100, "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]*$"}),
-                ),
-                query_parameter(
-                    "outcome",
-                    "Only those that ended so.",
-                    json!({"type": "string", "enum": Outcome::ALL}),
-                ),
-                query_parameter(
-                    "before",
-                    "Only those before this run.",
-                    json!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
-                ),
-            ],
-            Answer::Json(schema::<api::Runs>),
-            get(list_runs),
-        ),
+        Operation {
+            links: &[Link { name: "newest", to: "showRun", run: "/runs/0/id" }],
+            ..reading(
+                "/api/v1/runs",
+                "listRuns",
+                "Runs, newest first",
+                vec![
+                    query_parameter(
+                        "recipe",
+                        "Only this recipe's.",
+                        json!({"type": "string", "maxLength": 100, "minLength": 1, "pattern": api::REPOSITORY}),
+                    ),
+                    query_parameter(
+                        "outcome",
+                        "Only those that ended so.",
+                        json!({"type": "string", "enum": Outcome::ALL}),
+                    ),
+                    query_parameter(
+                        "before",
+                        "Only those before this run.",
+                        json!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
+                    ),
+                ],
+                Answer::Json(schema::<api::Runs>),
+                get(list_runs),
+            )
+        },
         reading(
             "/api/v1/runs/{id}",
             "showRun",
             "One run, with its stages and checks",
-            vec![run()],
+            vec![run_parameter()],
             Answer::Json(schema::<api::WholeRun>),
             get(show_run),
         ),
@@ -81,7 +80,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "/api/v1/runs/{id}/stages",
             "listStages",
             "The stages of a run, in their order",
-            vec![run()],
+            vec![run_parameter()],
             Answer::Json(schema::<Vec<api::Stage>>),
             get(list_stages),
         ),
@@ -89,7 +88,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "/api/v1/runs/{id}/checks",
             "listChecks",
             "The checks of a run, in the order in which they were made",
-            vec![run()],
+            vec![run_parameter()],
             Answer::Json(schema::<Vec<api::Check>>),
             get(list_checks),
         ),
@@ -100,12 +99,12 @@ pub(super) fn operations() -> Vec<Operation> {
                 "readLog",
                 "The log of a run as text, whole or a range of its bytes",
                 vec![
-                    run(),
+                    run_parameter(),
                     Parameter {
                         name: "Range",
                         place: Place::Header,
-                        about: "One range, as `bytes=0-999` or `bytes=-4000`.",
-                        schema: json!({"type": "string", "pattern": "^bytes=[0-9]*-[0-9]*$"}),
+                        about: "One range, as `bytes=0-999` or `bytes=-4000`; what is none is overlooked (RFC 9110).",
+                        schema: json!({"type": "string", "examples": ["bytes=0-999"]}),
                     },
                 ],
                 Answer::Text,
@@ -228,7 +227,7 @@ struct After {
 
 async fn list_recipes(State(site): At, uri: Uri) -> Answered {
     let After { after } = query::<After>(&uri)?.0;
-    if after.as_ref().is_some_and(|after| after.is_empty() || after.len() > 400) {
+    if after.as_ref().is_some_and(|after| after.is_empty() || after.chars().count() > 100) {
         return Err(Wrong::parameter("after", "is the name of a recipe").into());
     }
     let next = |last: &str| format!("/api/v1/recipes?after={}", links::encode(last));
