@@ -70,7 +70,7 @@ async fn last_lines(appliance: &Appliance, run: RunId, stage: StageName) -> Resu
     let text = appliance.log_end(run, SEARCHED).await?;
     let text = String::from_utf8_lossy(&text);
     let of_stage = text.lines().filter_map(Line::parse).filter(|line| line.stage == stage);
-    let mut lines: Vec<String> = of_stage.map(|line| line.text.to_owned()).collect();
+    let mut lines: Vec<String> = of_stage.map(|line| line.plain().into_owned()).collect();
     let spare = lines.len().saturating_sub(LINES);
     lines.drain(..spare);
     Ok(lines)

@@ -164,6 +164,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 async fn log(appliance: &Appliance, id: RunId, follow: bool) -> Done {
     let mut out = std::io::stdout();
+    let coloured = super::table::takes_colours();
     let (mut at, mut ticks) = (0, tokio::time::interval(LOOK));
     // Another machine may send anything.
     let mut cleaner = logs::Cleaner::default();
@@ -176,9 +177,10 @@ async fn log(appliance: &Appliance, id: RunId, follow: bool) -> Done {
                 break;
             }
             at += bytes.len() as u64;
-            let mut clean = Vec::with_capacity(bytes.len());
+            let mut clean = logs::Clean::default();
             cleaner.push(&bytes, &mut clean);
-            if out.write_all(&clean).and_then(|()| out.flush()).is_err() {
+            let shown = if coloured { clean.coloured() } else { clean.text };
+            if out.write_all(&shown).and_then(|()| out.flush()).is_err() {
                 return Ok(ExitCode::SUCCESS);
             }
         }

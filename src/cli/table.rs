@@ -75,6 +75,11 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// Whether what is written is looked at, by somebody who did not say that colours are in the way (<https://no-color.org>).
+pub(super) fn takes_colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty())
+}
+
 /// To the terminal's width; whole where there is none.
 pub(super) fn cut(line: &str) -> String {
     let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));

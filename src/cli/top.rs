@@ -101,7 +101,7 @@ impl View {
 
 /// What was said, without the moments; the first line may be the rest of one.
 fn last_lines(text: &str) -> Vec<String> {
-    text.lines().filter_map(Line::parse).map(|line| plain(line.text)).collect()
+    text.lines().filter_map(Line::parse).map(|line| plain(&line.plain())).collect()
 }
 
 /// A line of the screen; a heading is shown stronger.

@@ -1,5 +1,41 @@
 //! Makes text of what programs write: UTF-8, line ends, and nothing that a terminal would obey. Log lines come from pull
 //! requests, and people read them in terminals. It happens before masking: an escape in the middle of a secret would hide it.
+//! The colours are told beside the text, for whoever puts them back behind the masking.
+
+use super::colour::Colour;
+
+/// Text as it may be shown, and where in it which colour begins.
+#[derive(Debug, Default)]
+pub(crate) struct Clean {
+    pub text: Vec<u8>,
+    /// By place, no two at one.
+    pub colours: Vec<(usize, Colour)>,
+}
+
+impl Clean {
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.colours.clear();
+    }
+
+    /// The text with its colours, for a terminal.
+    pub(crate) fn coloured(&self) -> Vec<u8> {
+        let (mut bytes, mut from) = (Vec::with_capacity(self.text.len()), 0);
+        for (at, colour) in &self.colours {
+            bytes.extend_from_slice(&self.text[from..*at]);
+            bytes.extend_from_slice(&colour.spelt());
+            from = *at;
+        }
+        bytes.extend_from_slice(&self.text[from..]);
+        bytes
+    }
+
+    fn colour(&mut self, colour: Colour) {
+        let at = self.text.len();
+        self.colours.pop_if(|(last, _)| *last == at);
+        self.colours.push((at, colour));
+    }
+}
 
 /// Cleans bytes that come in pieces. One for each stream.
 #[derive(Debug, Default)]
@@ -11,6 +47,9 @@ pub(crate) struct Cleaner {
     in_line: bool,
     /// Bytes of the escape so far.
     escape: usize,
+    /// What stands in a control sequence, as far as it may be a colour.
+    parameters: Vec<u8>,
+    colour: Colour,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +68,17 @@ enum State {
 
 /// No true escape is longer; what only looks like one must not swallow the rest.
 const LONGEST_ESCAPE: usize = 4096;
+/// Nor has a colour more parameters.
+const LONGEST_COLOUR: usize = 64;
 const UNKNOWN: &[u8] = "\u{fffd}".as_bytes();
 
 impl Cleaner {
-    pub(crate) fn push(&mut self, mut bytes: &[u8], clean: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], clean: &mut Clean) {
         while let Some(&byte) = bytes.first() {
             if self.state == State::Text && self.letter.is_empty() {
                 let plain = plain_prefix(bytes);
                 if plain > 0 {
-                    clean.extend_from_slice(&bytes[..plain]);
+                    clean.text.extend_from_slice(&bytes[..plain]);
                     self.in_line = bytes[plain - 1] != b'\n';
                     bytes = &bytes[plain..];
                     continue;
@@ -50,18 +91,18 @@ impl Cleaner {
     }
 
     /// There is no more.
-    pub(crate) fn finish(&mut self, clean: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, clean: &mut Clean) {
         if !self.letter.is_empty() {
-            clean.extend_from_slice(UNKNOWN);
+            clean.text.extend_from_slice(UNKNOWN);
         }
         if self.state == State::Return && self.in_line {
-            clean.push(b'\n');
+            clean.text.push(b'\n');
         }
         *self = Cleaner::default();
     }
 
     /// Takes one byte; false when it has to be looked at once more.
-    fn take(&mut self, byte: u8, clean: &mut Vec<u8>) -> bool {
+    fn take(&mut self, byte: u8, clean: &mut Clean) -> bool {
         self.escape += 1;
         match self.state {
             State::Text if !self.letter.is_empty() || byte >= 0x80 => return self.take_letter(byte, clean),
@@ -74,21 +115,33 @@ impl Cleaner {
                 self.state = State::Text;
                 // Progress bars begin with it, too: only what was written is ended.
                 if byte == b'\n' || self.in_line {
-                    clean.push(b'\n');
+                    clean.text.push(b'\n');
                     self.in_line = false;
                 }
                 return byte == b'\n';
             }
             State::Escape => match byte {
-                b'[' => self.state = State::Control,
+                b'[' => {
+                    self.state = State::Control;
+                    self.parameters.clear();
+                }
                 b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::String,
                 0x20..=0x2f => {}
                 0x30..=0x7e => self.state = State::Text,
                 _ => return self.end(),
             },
             State::Control => match byte {
-                0x20..=0x3f if self.escape < LONGEST_ESCAPE => {}
-                0x40..=0x7e => self.state = State::Text,
+                0x20..=0x3f if self.escape < LONGEST_ESCAPE => {
+                    if self.parameters.len() <= LONGEST_COLOUR {
+                        self.parameters.push(byte);
+                    }
+                }
+                0x40..=0x7e => {
+                    self.state = State::Text;
+                    if byte == b'm' {
+                        self.change_colour(clean);
+                    }
+                }
                 _ => return self.end(),
             },
             State::String => match byte {
@@ -109,6 +162,18 @@ impl Cleaner {
         true
     }
 
+    fn change_colour(&mut self, clean: &mut Clean) {
+        let fits = |&byte: &u8| byte.is_ascii_digit() || matches!(byte, b';' | b':');
+        if self.parameters.len() > LONGEST_COLOUR || !self.parameters.iter().all(fits) {
+            return;
+        }
+        let colour = self.colour.after(&self.parameters);
+        if colour != self.colour {
+            self.colour = colour;
+            clean.colour(colour);
+        }
+    }
+
     fn begin(&mut self, state: State) {
         self.state = state;
         self.escape = 0;
@@ -120,13 +185,13 @@ impl Cleaner {
         false
     }
 
-    fn show(&mut self, text: &[u8], clean: &mut Vec<u8>) {
-        clean.extend_from_slice(text);
+    fn show(&mut self, text: &[u8], clean: &mut Clean) {
+        clean.text.extend_from_slice(text);
         self.in_line = true;
     }
 
     /// Gathers a letter of two to four bytes.
-    fn take_letter(&mut self, byte: u8, clean: &mut Vec<u8>) -> bool {
+    fn take_letter(&mut self, byte: u8, clean: &mut Clean) -> bool {
         self.letter.push(byte);
         match std::str::from_utf8(&self.letter) {
             Ok(text) => {
@@ -172,12 +237,32 @@ mod tests {
     use proptest::prelude::*;
 
     fn cleaned(pieces: &[&[u8]]) -> String {
-        let (mut cleaner, mut clean) = (Cleaner::default(), Vec::new());
+        String::from_utf8(clean(pieces).text).unwrap()
+    }
+
+    fn coloured(pieces: &[&[u8]]) -> String {
+        String::from_utf8(clean(pieces).coloured()).unwrap()
+    }
+
+    fn clean(pieces: &[&[u8]]) -> Clean {
+        let (mut cleaner, mut clean) = (Cleaner::default(), Clean::default());
         for piece in pieces {
             cleaner.push(piece, &mut clean);
         }
         cleaner.finish(&mut clean);
-        String::from_utf8(clean).unwrap()
+        clean
+    }
+
+    #[test]
+    fn colours_are_told_beside_the_text_and_no_other_escape_is() {
+        assert_eq!(coloured(&[b"\x1b[1;3", b"1mred\x1b[0;5;41m \x1b[2Jx\x1b[33;m"]), "\x1b[1;31mred\x1b[m x");
+        assert_eq!(
+            coloured(&[b"\x1b[31m\x1b[32m\x1b[mno change\x1b[34mfour\x1b[34m!"]),
+            "\x1b[mno change\x1b[34mfour!"
+        );
+        assert_eq!(coloured(&[b"\x1b[>31mno colour\x1b[31 m"]), "no colour");
+        let long = ["\x1b[31", &";31".repeat(100), "mtoo long"].concat();
+        assert_eq!(coloured(&[long.as_bytes()]), "too long");
     }
 
     #[test]
@@ -217,6 +302,7 @@ mod tests {
             prop_assert!(!whole.chars().any(|char| char.is_control() && char != '\n' && char != '\t'));
             let (front, back) = bytes.split_at(cut % (bytes.len() + 1));
             prop_assert_eq!(cleaned(&[front, back]), whole);
+            prop_assert_eq!(coloured(&[front, back]), coloured(&[&bytes]));
         }
 
         #[test]

@@ -9,15 +9,18 @@
 //! ```
 //!
 //! its moment, stage, stream (`out` and `err` of a program, `ci` for our own words) and text. Everything is masked on its way
-//! in, so that a secret never reaches the disk. What is longer than its cap keeps its beginning and its end.
+//! in, so that a secret never reaches the disk. Of what a terminal obeys only colours are left, in the spelling of [`colour`], and
+//! each line begins and ends without one. What is longer than its cap keeps its beginning and its end.
 
 mod clean;
+pub(crate) mod colour;
 pub(crate) mod diff;
 mod measure;
 mod pack;
 mod read;
 mod write;
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +29,7 @@ use crate::clock::{Clock, Time};
 use crate::model::{RunId, StageName};
 use crate::secrets::redact::Redactor;
 
-pub(crate) use clean::Cleaner;
+pub(crate) use clean::{Clean, Cleaner};
 pub use measure::{Measured, measure};
 pub use read::{Follower, LogReader, Piece, follow, open};
 pub use write::Log;
@@ -119,10 +122,16 @@ pub struct Line<'a> {
     pub stage: StageName,
     /// `out`, `err` or `ci`.
     pub stream: &'a str,
+    /// With its colours.
     pub text: &'a str,
 }
 
 impl<'a> Line<'a> {
+    /// What it says, without colours.
+    pub fn plain(&self) -> Cow<'a, str> {
+        colour::plain(self.text)
+    }
+
     /// Reads a line as it is in the file, without its end. `None` for anything else, such as the rest of a line.
     pub fn parse(line: &'a str) -> Option<Line<'a>> {
         let mut parts = line.splitn(4, ' ');

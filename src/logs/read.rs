@@ -110,12 +110,12 @@ impl LogReader {
         Ok(window.found)
     }
 
-    /// The last lines.
+    /// The last lines, without colours.
     pub fn tail(&mut self, count: usize) -> io::Result<Vec<String>> {
         self.last_lines(count, None)
     }
 
-    /// The last lines of one stage.
+    /// The last lines of one stage, without colours.
     pub fn stage_tail(&mut self, stage: StageName, count: usize) -> io::Result<Vec<String>> {
         self.last_lines(count, Some(stage))
     }
@@ -142,7 +142,7 @@ impl LogReader {
                 }
             }
         }
-        Ok(found.into())
+        Ok(found.into_iter().map(|line| super::colour::plain(&line).into_owned()).collect())
     }
 
     /// Notices when the log was closed meanwhile.

@@ -93,6 +93,57 @@ async fn a_secret_never_reaches_the_disk_however_it_is_cut_or_coloured() {
 }
 
 #[tokio::test]
+async fn a_line_keeps_its_colours_and_needs_no_other_line_for_them() {
+    let house = house();
+    house.redactor.register("token", &Secret::new("hunter2hunter2"));
+    let log = house.log(USUAL_CAP);
+    log.chunk(
+        Install,
+        Out,
+        b"\x1b[1;31mred\n\nstill \x1b[0mplain\n\x1b]0;t\x07a\x1b[Kb hunter\x1b[38;5;2m2hunter2 c\x1b[m\n",
+    );
+    log.line(Install, "\x1b[31m== passed");
+    log.settle(Install);
+    let head = "2026-01-02T03:04:05.678Z install";
+    let expected = format!(
+        "{head} out \x1b[1;31mred\x1b[m\n{head} out \n{head} out \x1b[1;31mstill \x1b[mplain\n\
+         {head} out ab [secret token]\x1b[32m c\x1b[m\n{head} ci \x1b[31m== passed\x1b[m\n"
+    );
+    assert_eq!(house.text(), expected);
+    assert!(house.text().lines().all(|line| Line::parse(line).unwrap().mark().is_none()), "a colour makes no mark");
+    let plain = format!("{head} out ab [secret token] c");
+    assert_eq!(log.tail(2)[0], plain);
+    log.close().await.unwrap();
+    assert_eq!(house.reader().stage_tail(Install, 2).unwrap()[0], plain);
+}
+
+proptest! {
+    #[test]
+    fn no_colour_hides_a_secret_wherever_it_stands(
+        codes in proptest::collection::vec((0usize..24, "\x1b\\[[0-9;]{0,6}m"), 0..6),
+        cut in 0usize..80,
+    ) {
+        const SECRET: &str = "hunter2hunter2";
+        let house = house();
+        house.redactor.register("token", &Secret::new(SECRET));
+        let mut said = format!("says {SECRET} here");
+        for (at, code) in codes {
+            // Never into a code that stands there already.
+            let places: Vec<usize> = said.match_indices(|letter: char| letter.is_ascii_alphabetic() && letter != 'm').map(|(at, _)| at).collect();
+            said.insert_str(places[at % places.len()], &code);
+        }
+        let log = house.log(USUAL_CAP);
+        let (front, back) = said.as_bytes().split_at(cut % said.len());
+        log.chunk(Install, Out, front);
+        log.chunk(Install, Out, back);
+        log.settle(Install);
+        let text = house.text();
+        prop_assert!(!colour::plain(&text).contains(SECRET), "{text:?}");
+        prop_assert!(text.contains("[secret token]"), "{text:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_text_and_what_never_ends_become_lines() {
     let house = house();
     let log = house.log(USUAL_CAP);

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::colour::{self, Colour};
 use super::{
-    Cleaner, LONGEST_LINE, MARK, pack, packed_path, remove_file, remove_open, stage_of, tails_of, with_suffix,
+    Clean, Cleaner, LONGEST_LINE, MARK, pack, packed_path, remove_file, remove_open, stage_of, tails_of, with_suffix,
 };
 use crate::clock::{Clock, Time};
 use crate::model::StageName;
@@ -102,7 +103,7 @@ impl Log {
         self.flush(writer);
     }
 
-    /// The last lines, as they are in the file.
+    /// The last lines, as they are in the file but without colours.
     pub fn tail(&self, count: usize) -> Vec<String> {
         self.last_lines(count, |_| true)
     }
@@ -115,7 +116,8 @@ impl Log {
     fn last_lines(&self, count: usize, wanted: impl Fn(&[u8]) -> bool) -> Vec<String> {
         let writer = self.writer();
         let lines = writer.recent.split(|&byte| byte == b'\n').rev().filter(|line| !line.is_empty() && wanted(line));
-        let mut lines: Vec<String> = lines.take(count).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        let mut lines: Vec<String> =
+            lines.take(count).map(|line| colour::plain(&String::from_utf8_lossy(line)).into_owned()).collect();
         lines.reverse();
         lines
     }
@@ -220,28 +222,39 @@ struct Feed {
     source: Source,
     cleaner: Cleaner,
     masker: Masker,
-    clean: Vec<u8>,
+    clean: Clean,
     /// Masked, and not yet a whole line at its end.
     masked: Vec<u8>,
+    /// There is a colour in it, or was.
+    coloured: bool,
+    /// The colour at the end of the last line.
+    colour: Colour,
 }
 
 impl Feed {
     fn push(&mut self, bytes: &[u8], writer: &mut Writer) {
         self.clean.clear();
         self.cleaner.push(bytes, &mut self.clean);
-        self.masker.push(&self.clean, &mut self.masked);
+        self.mask();
         self.write_lines(writer);
+    }
+
+    fn mask(&mut self) {
+        self.coloured |= !self.clean.colours.is_empty();
+        let colours = self.clean.colours.iter().map(|(at, colour)| (*at, colour.spelt()));
+        self.masker.push_around(&self.clean.text, colours, &mut self.masked);
     }
 
     fn finish(&mut self, writer: &mut Writer) {
         self.clean.clear();
         self.cleaner.finish(&mut self.clean);
-        self.masker.push(&self.clean, &mut self.masked);
+        self.mask();
         self.masker.finish(&mut self.masked);
         if self.masked.last().is_some_and(|&last| last != b'\n') {
             self.masked.push(b'\n');
         }
         self.write_lines(writer);
+        (self.coloured, self.colour) = (false, Colour::default());
     }
 
     fn write_lines(&mut self, writer: &mut Writer) {
@@ -251,13 +264,31 @@ impl Feed {
             let end = match rest.iter().position(|&byte| byte == b'\n') {
                 Some(end) if end <= LONGEST_LINE => end,
                 None if rest.len() <= LONGEST_LINE => break,
-                _ => letter_boundary(rest, LONGEST_LINE),
+                _ => colour::not_in_a_colour(rest, letter_boundary(rest, LONGEST_LINE)),
             };
-            writer.add_line(&head, &rest[..end]);
+            if self.coloured {
+                writer.add_line(&head, &alone(&rest[..end], &mut self.colour));
+            } else {
+                writer.add_line(&head, &rest[..end]);
+            }
             from += end + usize::from(rest[end] == b'\n');
         }
         self.masked.drain(..from);
     }
+}
+
+/// A line that needs no other: in the colour that the one before it ended with, which it ends itself.
+fn alone(line: &[u8], colour: &mut Colour) -> Vec<u8> {
+    let begins = std::mem::replace(colour, colour::at_the_end(line, *colour));
+    let mut whole = Vec::with_capacity(line.len() + 16);
+    if !begins.is_plain() && !line.is_empty() {
+        whole.extend_from_slice(&begins.spelt());
+    }
+    whole.extend_from_slice(line);
+    if !colour.is_plain() && !line.is_empty() {
+        whole.extend_from_slice(&Colour::default().spelt());
+    }
+    whole
 }
 
 /// The last place up to `most` where no letter is cut.
@@ -334,7 +365,16 @@ impl Writer {
         let known = self.feeds.iter().position(|feed| feed.stage == stage && feed.source == source);
         known.unwrap_or_else(|| {
             let (cleaner, masker) = (Cleaner::default(), redactor.stream());
-            self.feeds.push(Feed { stage, source, cleaner, masker, clean: Vec::new(), masked: Vec::new() });
+            self.feeds.push(Feed {
+                stage,
+                source,
+                cleaner,
+                masker,
+                clean: Clean::default(),
+                masked: Vec::new(),
+                coloured: false,
+                colour: Colour::default(),
+            });
             self.feeds.len() - 1
         })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use super::redact::SHORTEST;
+use super::redact::{Between, SHORTEST};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 3;
@@ -100,7 +100,14 @@ impl Needles {
 
     /// Appends the text up to `settled`, masked; the first `covered` bytes have their mask already. Says how much of what
     /// follows `settled` is covered.
-    pub(super) fn mask(&self, text: &[u8], settled: usize, covered: usize, masked: &mut Vec<u8>) -> usize {
+    pub(super) fn mask(
+        &self,
+        text: &[u8],
+        settled: usize,
+        covered: usize,
+        between: &mut Between,
+        masked: &mut Vec<u8>,
+    ) -> usize {
         // Up to here everything is shown or masked.
         let (mut done, mut from) = (covered, 0);
         while let Some(place) = self.next_place(text, from) {
@@ -108,14 +115,14 @@ impl Needles {
                 break;
             }
             if place.start >= done {
-                masked.extend_from_slice(&text[done..place.start]);
+                show(text, done, place.start, between, masked);
                 masked.extend_from_slice(&self.masks[place.needle]);
             }
             done = done.max(place.end);
             from = place.start + 1;
         }
         if done < settled {
-            masked.extend_from_slice(&text[done..settled]);
+            show(text, done, settled, between, masked);
         }
         done.saturating_sub(settled)
     }
@@ -142,6 +149,17 @@ impl Needles {
         }
         None
     }
+}
+
+/// Appends a part of the text, and what stands between its letters where it stands; what stood before the part comes first.
+fn show(text: &[u8], from: usize, to: usize, between: &mut Between, masked: &mut Vec<u8>) {
+    let mut done = from;
+    while let Some((at, what)) = between.pop_front_if(|(at, _)| *at <= to) {
+        masked.extend_from_slice(&text[done..at.max(done)]);
+        masked.extend_from_slice(&what);
+        done = done.max(at);
+    }
+    masked.extend_from_slice(&text[done..to]);
 }
 
 fn pair(first: u8, second: u8) -> usize {

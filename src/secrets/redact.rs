@@ -8,7 +8,7 @@
 //! Secrets of one run are registered with a scope of its own ([`Redactor::scope`]) and forgotten with it, so that the
 //! work of years does not pile up here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -150,7 +150,7 @@ impl Redactor {
 
     /// For text that comes in pieces.
     pub fn stream(&self) -> Masker {
-        Masker { redactor: self.clone(), held: Vec::new(), covered: 0 }
+        Masker { redactor: self.clone(), held: Vec::new(), covered: 0, between: VecDeque::new() }
     }
 
     /// Names of secrets that are too short to be masked.
@@ -166,21 +166,40 @@ pub struct Masker {
     held: Vec<u8>,
     /// So much of the beginning of `held` belongs to a secret whose mask is out already.
     covered: usize,
+    between: Between,
 }
+
+/// What stands between the letters of a text and is none of them, such as a colour: before which byte, and what. It hides no
+/// secret, and comes behind the mask of one in whose midst it stood.
+pub(super) type Between = VecDeque<(usize, Vec<u8>)>;
 
 impl Masker {
     /// Takes a piece and appends to `masked` what is safe to show.
     pub fn push(&mut self, bytes: &[u8], masked: &mut Vec<u8>) {
+        self.push_around(bytes, [], masked);
+    }
+
+    /// The same, with what stands between the letters of this piece.
+    pub(crate) fn push_around(
+        &mut self,
+        bytes: &[u8],
+        between: impl IntoIterator<Item = (usize, Vec<u8>)>,
+        masked: &mut Vec<u8>,
+    ) {
+        let before = self.held.len();
+        self.between.extend(between.into_iter().map(|(at, what)| (before + at, what)));
         let needles = self.redactor.shared.needles();
         if self.held.is_empty() {
             // The common case: nothing was held back, so nothing has to be copied before it is looked at.
             let settled = needles.settled(bytes);
-            self.covered = needles.mask(bytes, settled, 0, masked);
+            self.covered = needles.mask(bytes, settled, 0, &mut self.between, masked);
+            self.pass(settled);
             self.held.extend_from_slice(&bytes[settled..]);
         } else {
             self.held.extend_from_slice(bytes);
             let settled = needles.settled(&self.held);
-            self.covered = needles.mask(&self.held, settled, self.covered, masked);
+            self.covered = needles.mask(&self.held, settled, self.covered, &mut self.between, masked);
+            self.pass(settled);
             self.forget(settled);
         }
     }
@@ -188,9 +207,15 @@ impl Masker {
     /// There is no more: what was held back was innocent, or is masked.
     pub fn finish(&mut self, masked: &mut Vec<u8>) {
         let needles = self.redactor.shared.needles();
-        needles.mask(&self.held, self.held.len(), self.covered, masked);
+        needles.mask(&self.held, self.held.len(), self.covered, &mut self.between, masked);
+        self.between.drain(..).for_each(|(_, what)| masked.extend_from_slice(&what));
         self.covered = 0;
         self.held.zeroize();
+    }
+
+    /// So much of the text is settled; places count from its end now.
+    fn pass(&mut self, count: usize) {
+        self.between.iter_mut().for_each(|(at, _)| *at = at.saturating_sub(count));
     }
 
     fn forget(&mut self, count: usize) {

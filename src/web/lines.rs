@@ -8,6 +8,7 @@ use std::path::Path;
 use maud::{Markup, html};
 
 use super::outside::{clean, clip};
+use crate::logs::colour::{self, Colour};
 use crate::logs::{self, LogReader};
 use crate::model::{RunId, StageName};
 
@@ -37,7 +38,8 @@ pub(super) struct Line<'a> {
     pub stage: &'a str,
     /// `out`, `err`, `ci` for our own words, `mark` for those that say how a stage came out.
     pub stream: &'a str,
-    pub text: Cow<'a, str>,
+    /// With its colours, and whatever else it may be made of.
+    text: &'a str,
     /// Bytes that are not shown.
     pub left_out: usize,
 }
@@ -56,7 +58,17 @@ impl<'a> Line<'a> {
             None => (String::new(), "", "out", line),
         };
         let shown = clip(text, MOST_OF_A_LINE);
-        Line { at, stage, stream, text: clean(shown), left_out: text.len() - shown.len() }
+        Line { at, stage, stream, text: shown, left_out: text.len() - shown.len() }
+    }
+
+    /// What it says.
+    pub(super) fn plain(&self) -> Cow<'a, str> {
+        clean(self.text)
+    }
+
+    /// The same, in parts of one colour each.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (Colour, Cow<'a, str>)> {
+        colour::parts(self.text).map(|(colour, text)| (colour, clean(text)))
     }
 }
 
@@ -146,15 +158,15 @@ impl Window {
     /// What the lines of a stage say, without their moments.
     pub(super) fn texts_of(&self, stage: StageName) -> Vec<String> {
         let of_stage = self.lines().filter(|(_, line)| line.stage == stage.as_str());
-        of_stage.map(|(_, line)| line.text.into_owned()).collect()
+        of_stage.map(|(_, line)| line.plain().into_owned()).collect()
     }
 
     /// The lines of a stage that hold a text in lower case, and where each begins.
     pub(super) fn find(&self, stage: StageName, wanted: &str) -> Vec<(u64, String)> {
         let of_stage = self.lines().filter(|(_, line)| line.stage == stage.as_str());
         of_stage
-            .filter(|(_, line)| line.text.to_lowercase().contains(wanted))
-            .map(|(at, line)| (at, line.text.into_owned()))
+            .map(|(at, line)| (at, line.plain().into_owned()))
+            .filter(|(_, text)| text.to_lowercase().contains(wanted))
             .collect()
     }
 
@@ -178,7 +190,7 @@ impl Sought {
         match self {
             Sought::Stage(stage) => line.stage == stage,
             Sought::Error(stage) => {
-                stage.is_none_or(|stage| line.stage == stage) && line.mark().is_none() && complains(line.text)
+                stage.is_none_or(|stage| line.stage == stage) && line.mark().is_none() && complains(&line.plain())
             }
         }
     }
@@ -233,7 +245,12 @@ fn one(at: u64, line: &Line) -> Markup {
     html! {
         p #{ "L" (at) } class=[(line.stream != "out").then_some(line.stream)] {
             b { @if !line.at.is_empty() { a href={ "#L" (at) } { (line.at) } } }
-            span { (line.text) @if line.left_out > 0 { i { " … " (line.left_out) " more bytes" } } }
+            span {
+                @for (colour, text) in line.parts() {
+                    @if let Some(classes) = colour.classes() { span class=(classes) { (text) } } @else { (text) }
+                }
+                @if line.left_out > 0 { i { " … " (line.left_out) " more bytes" } }
+            }
         }
     }
 }
@@ -263,14 +280,24 @@ mod tests {
     #[test]
     fn a_line_is_read_in_its_parts() {
         let line = Line::parse("2026-01-02T03:04:05.678Z install err a  b");
-        assert_eq!((&*line.at, line.stage, line.stream, &*line.text), ("03:04:05", "install", "err", "a  b"));
+        assert_eq!((&*line.at, line.stage, line.stream, line.text), ("03:04:05", "install", "err", "a  b"));
         assert_eq!(Line::parse("2026-01-02T03:04:05.678Z install out").text, "");
         let mark = Line::parse("2026-01-02T03:04:05.678Z install ci == passed");
-        assert_eq!((mark.stream, &*mark.text), ("mark", "passed"));
+        assert_eq!((mark.stream, mark.text), ("mark", "passed"));
         for odd in ["", "x", "a b c d", "2026-01-02T03:04:05.678Z nothing out x", "éééééééééééé a b c"] {
             let line = Line::parse(odd);
-            assert_eq!((&*line.at, line.stage, &*line.text), ("", "", odd));
+            assert_eq!((&*line.at, line.stage, line.text), ("", "", odd));
         }
+    }
+
+    #[test]
+    fn colours_are_classes_and_nothing_else_of_a_terminal_is_left() {
+        let said = "2026-01-02T03:04:05.678Z install out \x1b[1;31m<b>err\x1b[mor\x1b[2J \x1b[31;\" onclick=\"x\"m\n";
+        let window = Window::new(said.as_bytes(), 0, said.len() as u64);
+        let shown = view(&window).into_string();
+        assert!(shown.contains(r#"<span><span class="bold ink-red">&lt;b&gt;err</span>or "#), "{shown}");
+        assert!(!shown.contains('\x1b') && !shown.contains("onclick=\""), "{shown}");
+        assert_eq!(window.find(StageName::Install, "error").len(), 1, "a word is found across colours");
     }
 
     #[test]

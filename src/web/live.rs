@@ -26,6 +26,7 @@ use super::lines::{self, Line};
 use super::listen::Peer;
 use super::news::News;
 use super::raw_log::blocking;
+use crate::logs::colour::Colour;
 use crate::model::RunId;
 use crate::store::{Store, StoreError, runs};
 
@@ -323,7 +324,14 @@ fn event(text: &str, to: u64) -> Bytes {
     for line in text.lines() {
         let line = Line::parse(line);
         let (at, stage) = if line.at.is_empty() { ("-", "-") } else { (line.at.as_str(), line.stage) };
-        let _ = write!(event, "data: {at} {stage} {} {}", line.stream, line.text);
+        let _ = write!(event, "data: {at} {stage} {} ", line.stream);
+        let mut last = Colour::default();
+        for (colour, text) in line.parts() {
+            if colour != std::mem::replace(&mut last, colour) {
+                event.push_str(&String::from_utf8_lossy(&colour.spelt()));
+            }
+            event.push_str(&text);
+        }
         if line.left_out > 0 {
             let _ = write!(event, " … {} more bytes", line.left_out);
         }
@@ -351,10 +359,10 @@ mod tests {
 
     #[test]
     fn an_event_cannot_be_broken_up_by_what_a_line_holds() {
-        let event = event("2026-01-02T03:04:05.678Z install out a\rid: 7\u{1b}[31m<b>\n", 9);
+        let event = event("2026-01-02T03:04:05.678Z install out a\rid: 7\u{1b}[31m<b>\u{1b}[2J\n", 9);
         assert_eq!(
             std::str::from_utf8(&event).unwrap(),
-            "id: 9\nevent: lines\ndata: 03:04:05 install out a␍id: 7<b>\n\n"
+            "id: 9\nevent: lines\ndata: 03:04:05 install out a␍id: 7\u{1b}[31m<b>\n\n"
         );
     }
 

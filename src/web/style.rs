@@ -144,6 +144,9 @@ fn controls() -> Markup {
     }
 }
 
+/// What is left of a terminal's colours.
+const INKS: [&str; 7] = ["grey", "red", "green", "yellow", "blue", "magenta", "cyan"];
+
 fn log() -> Markup {
     html! {
         section.logbox aria-labelledby="log-title" {
@@ -152,6 +155,10 @@ fn log() -> Markup {
                 h3 { "install" }
                 @for (class, text) in [("ci", "deploying 1.4.0 at 3f9c2ab1"), ("out", "Creating network app_internal"), ("err", "no such image"), ("mark", "failed")] {
                     p class=[(class != "out").then_some(class)] { b { "03:04:05" } span { (text) } }
+                }
+                p {
+                    b { "03:04:05" }
+                    span { @for ink in INKS { span class={ "ink-" (ink) } { (ink) } " " span class={ "bold ink-" (ink) } { (ink) } " " } }
                 }
             }
         }

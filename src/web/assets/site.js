@@ -38,6 +38,20 @@
     return fresh;
   };
 
+  // Colours come as a terminal's, in the one spelling that logs have (colour.rs); what is none stays text.
+  const inks = ['grey', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan'];
+  const coloured = (text) => {
+    const all = document.createElement('span');
+    const parts = text.split(/\x1b\[(|1|(?:1;)?[39][0-7])m/);
+    for (let at = 0; at < parts.length; at += 2) {
+      const said = at ? parts[at - 1] : '';
+      const ink = inks[/[39]([0-7])$/.exec(said)?.[1]];
+      const names = [/^1/.test(said) && 'bold', ink && `ink-${ink}`].filter(Boolean).join(' ');
+      if (parts[at]) all.append(names ? Object.assign(document.createElement('span'), { className: names, textContent: parts[at] }) : parts[at]);
+    }
+    return all;
+  };
+
   // A run: its log and its state arrive as they happen.
   const log = $('#log');
   // Lines in the page at most; what is further away is asked for again.
@@ -84,8 +98,7 @@
         }
         const p = document.createElement('p');
         if (stream !== 'out') p.className = stream;
-        p.append(Object.assign(document.createElement('b'), { textContent: at === '-' ? '' : at }),
-          Object.assign(document.createElement('span'), { textContent: text }));
+        p.append(Object.assign(document.createElement('b'), { textContent: at === '-' ? '' : at }), coloured(text));
         lines.append(p);
       }
       log.append(lines);
