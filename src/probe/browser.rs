@@ -83,6 +83,12 @@ pub enum Step {
         selector: String,
     },
     Title {},
+    /// The page's address, with what stands behind its `#`.
+    Url {},
+    /// Into a frame of the page, of whatever host; without a selector out of all frames.
+    Frame {
+        selector: Option<String>,
+    },
     /// Until the element is there, with that in its text.
     Wait {
         selector: String,
@@ -277,6 +283,8 @@ impl Browser {
             Step::Click { selector } => self.click(&selector).await.map(|()| Seen::Done),
             Step::Text { selector } => self.text(&selector).await.map(Seen::Text),
             Step::Title {} => self.title().await.map(Seen::Text),
+            Step::Url {} => self.get("/url").await.map(|url| Seen::Text(text_of(&url))),
+            Step::Frame { selector } => self.frame(selector.as_deref()).await.map(|()| Seen::Done),
             Step::Wait { selector, contains, milliseconds } => {
                 let within = Duration::from_millis(milliseconds).min(LIFE);
                 self.wait(&selector, contains.as_deref(), within).await.map(|()| Seen::Done)
@@ -305,6 +313,14 @@ impl Browser {
 
     pub async fn title(&mut self) -> Result<String, Trouble> {
         Ok(text_of(&self.get("/title").await?))
+    }
+
+    /// All that is looked for is looked for in there, until another page is opened.
+    pub async fn frame(&mut self, selector: Option<&str>) -> Result<(), Trouble> {
+        let Some(selector) = selector else { return self.post("/frame", json!({ "id": null })).await.map(drop) };
+        self.wait(selector, None, PATIENCE).await?;
+        let element = self.find(selector).await?;
+        self.post("/frame", json!({ "id": { ELEMENT: element } })).await.map(drop)
     }
 
     /// The text of an element, as it is seen.

@@ -489,6 +489,7 @@ browser.fill = browser_step("fill", { "selector", "text" })
 browser.click = browser_step("click", { "selector" })
 browser.text = browser_step("text", { "selector" })
 browser.title = browser_step("title", {})
+browser.url = browser_step("url", {})
 browser.screenshot = browser_step("screenshot", { "name" })
 
 -- Until the element is there, and has the text, if one is given.
@@ -499,6 +500,15 @@ function browser.wait(selector, given)
   if not ok then return give(false, message) end
   local milliseconds = math.floor((o.within or 10) * 1000)
   return give(step("wait", { selector = selector, contains = o.contains or null, milliseconds = milliseconds }))
+end
+
+-- Into a frame; without a selector back to the whole page.
+function browser.frame(selector)
+  if selector ~= nil then
+    local ok, message = text_argument("browser.frame", "the selector", selector)
+    if not ok then return give(false, message) end
+  end
+  return give(step("frame", { selector = selector or null }))
 end
 
 ---- log, retry, secret ----

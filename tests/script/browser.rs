@@ -96,7 +96,11 @@ async fn start() -> App {
                for (let i = 0; i < d.data.length; i++) d.data[i] = i % 4 == 3 ? 255 : Math.random() * 256;\
                x.putImageData(d, 0, 0)</script>";
     let login = |Form(login): Form<Login>| async move {
-        Html(format!("<title>In</title><h1>Hello {} ({})</h1>", login.user, login.pass.len()))
+        Html(format!(
+            "<title>In</title><h1>Hello {} ({})</h1><iframe id=below srcdoc='<p>in the frame</p>'></iframe>",
+            login.user,
+            login.pass.len()
+        ))
     };
     let routes = Router::new()
         .route("/", get(move || async move { Html(front) }))
@@ -141,6 +145,11 @@ async fn pages_are_opened_filled_clicked_read_and_pictured() {
     browser.click("button").await.unwrap();
     browser.wait("h1", Some("Hello"), Duration::from_secs(20)).await.unwrap();
     assert_eq!(browser.text("h1").await.unwrap(), "Hello ünï (6)");
+    browser.frame(Some("#below")).await.unwrap();
+    assert_eq!(browser.text("p").await.unwrap(), "in the frame");
+    browser.frame(None).await.unwrap();
+    assert_eq!(browser.text("h1").await.unwrap(), "Hello ünï (6)");
+    assert_eq!(browser.step(Step::Url {}).await.unwrap(), Seen::Text(url("/login")));
 
     let page = |trouble: Trouble| match trouble {
         Trouble::Page(text) => text,
