@@ -77,6 +77,9 @@ const TEXTS: &[(&str, Reader)] = &[
     ("no services deployed matching label", |_| {
         Class::Infra("there is no backup service on this Swarm; run `cc-ci reconcile backupbot`".into())
     }),
+    ("no running container of the backup service", |_| {
+        Class::Infra("the backup service does not run; run `cc-ci reconcile backupbot`".into())
+    }),
     ("repository is already locked", |_| {
         Class::Infra("the repository of the backup service stayed locked by somebody else; `restic unlock` frees it when nobody uses it".into())
     }),
@@ -300,6 +303,8 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart_by_their_text() {
+        let class = classify("FATA no running container of the backup service bot_ci_test_app\n");
+        assert!(matches!(&class, Class::Infra(words) if words.contains("reconcile backupbot")), "{class:?}");
         let class = classify("\u{1b}[31mFATA\u{1b}[0m secret not inserted (#generate=false): smtp_password\n");
         assert!(matches!(&class, Class::Recipe(words) if words.contains("`smtp_password`")), "{class:?}");
         assert!(matches!(classify("toomanyrequests: You have reached"), Class::Infra(_)));

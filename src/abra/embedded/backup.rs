@@ -88,5 +88,6 @@ fn service() -> Result<String, Fatal> {
     };
     let filter = format!("label=com.docker.swarm.service.name={service}");
     let running = listed(&["ps", "--quiet", "--filter", &filter, "--filter", "status=running"])?;
-    running.into_iter().next().map_or_else(|| fatal(format!("the backup service {service} does not run")), Ok)
+    let none = || fatal(format!("no running container of the backup service {service}"));
+    running.into_iter().next().map_or_else(none, Ok)
 }
