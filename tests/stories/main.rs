@@ -16,6 +16,7 @@ mod doctor;
 mod evil;
 mod failing_apps;
 mod fixtures;
+mod forge_changes;
 mod forge_down;
 mod full_disk;
 mod janitor;

@@ -40,5 +40,12 @@ on_real_gitea! {
     other_doors::a_webhook_brings_a_comment_at_once_and_only_a_signed_one,
     other_doors::a_pull_request_from_a_fork_is_tested_like_any_other,
     forge_down::the_answer_arrives_when_the_forge_is_back,
+    forge_changes::who_left_between_comment_and_look_is_no_member,
+    forge_changes::what_was_forced_over_the_head_after_the_comment_is_not_tested,
+    forge_changes::a_repository_that_gets_another_name_in_mid_run_is_answered,
+    forge_changes::a_repository_that_is_archived_in_mid_run_costs_the_others_nothing,
+    forge_changes::a_locked_conversation_is_answered_by_who_may_write,
+    forge_changes::a_token_that_is_revoked_in_mid_run_is_said_and_its_successor_brings_the_answer,
+    forge_changes::a_hidden_organisation_is_served_like_any_other,
     bad_input::a_pull_request_whose_fork_is_gone,
 }

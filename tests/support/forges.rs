@@ -150,6 +150,14 @@ impl Forge {
         made["sha1"].as_str().unwrap().to_owned()
     }
 
+    /// The token that came with the person is worth nothing any more; another takes its place.
+    pub(crate) async fn replaces_the_token_of(&self, login: &str) {
+        let old = self.token(login);
+        self.revokes(login, &SCOPES, &old).await;
+        let new = self.new_token(login, &SCOPES).await;
+        self.tokens.lock().unwrap().insert(login.to_owned(), new);
+    }
+
     /// All tokens of somebody that were made with these scopes are worth nothing any more.
     pub(crate) async fn revokes(&self, login: &str, scopes: &[&str], token: &str) {
         if self.is_embedded() {
@@ -176,6 +184,13 @@ impl Forge {
         let team = self.call(OPERATOR, "POST", &format!("orgs/{name}/teams"), &team).await["id"].clone();
         for member in members {
             self.call(OPERATOR, "PUT", &format!("teams/{team}/members/{member}"), &Value::Null).await;
+        }
+    }
+
+    /// Only its members see that it is there. The embedded one shows everybody every organisation.
+    pub(crate) async fn hides(&self, organisation: &str) {
+        if !self.is_embedded() {
+            self.call(OPERATOR, "PATCH", &format!("orgs/{organisation}"), &json!({"visibility": "private"})).await;
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) struct House {
     number: Number,
     rig: Rig,
     setup: Setup,
-    pub(super) forge: Forge,
+    pub(crate) forge: Forge,
     web: String,
     web_port: u16,
     processes: Mutex<Vec<(&'static str, Child)>>,
@@ -731,6 +731,16 @@ impl House {
     pub(crate) async fn calls_of_abra(&self) -> Vec<Call> {
         let text = std::fs::read_to_string(self.path("abra-calls.txt")).expect("the recording abra was called");
         text.split("\n--\n").filter(|call| !call.trim().is_empty()).map(Call::read).collect()
+    }
+
+    /// The bot's token is revoked; the forge has another for who asks.
+    pub(crate) async fn token_is_revoked(&self) {
+        self.forge.replaces_the_token_of(BOT).await;
+    }
+
+    /// The operator puts it in its place.
+    pub(crate) async fn has_its_new_token(&self) {
+        write_secret(&self.path("token"), &self.forge.token(BOT));
     }
 
     pub(crate) async fn forge_goes_down(&self) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::house::{BOT, House};
@@ -107,7 +107,7 @@ impl<'a> PullRequest<'a> {
 
     /// Another commit on the pull request's branch.
     pub(crate) async fn pushes(&self, file: &str, content: &str) {
-        let clone = self.house.path(&format!("clone-{}", self.repository));
+        let clone = self.checkout();
         std::fs::create_dir_all(clone.join(file).parent().unwrap()).unwrap();
         std::fs::write(clone.join(file), content).unwrap();
         for arguments in [
@@ -121,8 +121,35 @@ impl<'a> PullRequest<'a> {
         self.push(MEMBER, &clone, &self.at(), &["change"]);
     }
 
+    /// Another commit in the place of its last one.
+    pub(crate) async fn forces(&self, file: &str, content: &str) {
+        let reset = ["reset", "--quiet", "--hard", "HEAD^"];
+        assert!(Command::new("git").args(reset).current_dir(self.checkout()).status().unwrap().success());
+        self.pushes(file, content).await;
+    }
+
     pub(crate) async fn closes(&self) {
         self.house.forge.closes(&self.at(), self.number).await;
+    }
+
+    pub(crate) async fn is_locked(&self) {
+        self.house.forge.locks(&self.at(), self.number).await;
+    }
+
+    /// Its repository is.
+    pub(crate) async fn is_archived(&self) {
+        self.house.forge.changes(&self.at(), &json!({"archived": true})).await;
+    }
+
+    /// Its repository is.
+    pub(crate) async fn is_private(&self) {
+        self.house.forge.changes(&self.at(), &json!({"private": true})).await;
+    }
+
+    /// The same in its repository's new name.
+    pub(crate) async fn is_renamed(self, name: &str) -> PullRequest<'a> {
+        self.house.forge.changes(&self.at(), &json!({"name": name})).await;
+        PullRequest { repository: name.to_owned(), ..self }
     }
 
     pub(crate) async fn fork_disappears(&self) {
