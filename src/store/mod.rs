@@ -25,6 +25,7 @@ pub mod stages;
 pub mod tokens;
 pub mod turns;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -273,12 +274,22 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(open)?;
     connection.busy_timeout(Duration::from_secs(10)).map_err(open)?;
-    connection.pragma_update(None, "journal_mode", "wal").map_err(open)?;
+    to_wal(path, &connection).map_err(open)?;
     connection.pragma_update(None, "synchronous", "normal").map_err(open)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(open)?;
     connection.pragma_update(None, "cache_size", -2000).map_err(open)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// It needs the file alone when it changes anything, and SQLite's own patience does not hold for that: of two processes that
+/// make the database at the same moment one would fail. So they take turns, by a lock on the directory: closing a second handle
+/// of the file itself would let go of SQLite's locks.
+fn to_wal(path: &Path, connection: &Connection) -> Result<(), rusqlite::Error> {
+    let directory = path.parent().and_then(|directory| File::open(directory).ok());
+    // Without the lock it is as likely to go well as it ever was.
+    let _turn = directory.as_ref().map(|directory| directory.lock());
+    connection.pragma_update(None, "journal_mode", "wal")
 }
 
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
@@ -313,6 +324,24 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cc-ci.db")).unwrap();
         (dir, store)
+    }
+
+    /// A server and a runner that are started together on a new machine.
+    #[test]
+    fn processes_that_come_at_the_same_moment_make_one_database() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("cc-ci.db");
+            let gate = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        gate.wait();
+                        migrate(&path, &mut connect(&path).unwrap()).unwrap();
+                    });
+                }
+            });
+        }
     }
 
     #[tokio::test]
