@@ -5,6 +5,8 @@
 //! `tests/soak/points.txt` lists the steps; `src/crash.rs` says what they are. A few of them are tried each time, all by
 //! `scripts/soak`, which also kills at random and many times in a row.
 
+#[path = "soak/day.rs"]
+mod day;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -212,6 +214,24 @@ async fn every_point() {
     assert!(surely.is_empty(), "never passed: {surely:#?}");
 }
 
+/// The same throws again for the same `CC_CI_SOAK_SEED`, which it prints.
+struct Dice(u64);
+
+impl Dice {
+    fn of_the_environment() -> Dice {
+        let seed = std::env::var("CC_CI_SOAK_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x9ad3_1f01);
+        println!("CC_CI_SOAK_SEED={seed}");
+        Dice(seed)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
 /// Both processes are killed at moments that nobody chose, fifty times, while requests come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "part of scripts/soak"]
@@ -220,14 +240,7 @@ async fn fifty_random_kills() {
     let change = house.pull_request(recipe()).await;
     let witnesses = Witnesses::stand(&house);
     house.has_looked().await;
-    let mut seed = std::env::var("CC_CI_SOAK_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x9ad3_1f01_u64);
-    println!("CC_CI_SOAK_SEED={seed}");
-    let mut random = move |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut dice = Dice::of_the_environment();
     let mut heads = Vec::new();
     for _ in 0..50 {
         if house.asks_the_database("select count(*) from runs where finished_at is null") == 0 {
@@ -235,8 +248,8 @@ async fn fifty_random_kills() {
             change.says(MEMBER, "!testme install").await;
         }
         // No event to wait for: the moment is what is tried.
-        tokio::time::sleep(Duration::from_millis(random(5000))).await;
-        house.dies_and_starts(if random(2) == 0 { "serve" } else { "runner" });
+        tokio::time::sleep(Duration::from_millis(dice.below(5000))).await;
+        house.dies_and_starts(if dice.below(2) == 0 { "serve" } else { "runner" });
     }
     house.is_consistent().await;
     for head in &heads {

@@ -72,9 +72,10 @@ pub fn retry(tx: &Transaction, id: RunId, origin: Origin, asked_by: &str, now: T
     queue(tx, &again, now)
 }
 
-/// Says why a queued run has not started; the comment changes only when the words do.
+/// Says why a queued run has not started; the comment changes only when the words do. Whoever works out the words looked at the
+/// queue before: one that was taken back since then waits for nothing.
 pub fn wait(tx: &Transaction, id: RunId, words: &str, now: Time) -> Result<bool, StoreError> {
-    let before = open(tx, id)?;
+    let Some(before) = runs::by_id(tx, id)?.filter(|run| run.finished_at.is_none()) else { return Ok(false) };
     let changed = runs::set_waits_for(tx, id, words)?;
     if changed {
         events::push(tx, Some(id), "queue", words, now)?;

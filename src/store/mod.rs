@@ -288,7 +288,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 fn to_wal(path: &Path, connection: &Connection) -> Result<(), rusqlite::Error> {
     let directory = path.parent().and_then(|directory| File::open(directory).ok());
     // Without the lock it is as likely to go well as it ever was.
-    let _turn = directory.as_ref().map(|directory| directory.lock());
+    let _turn = directory.as_ref().map(File::lock);
     connection.pragma_update(None, "journal_mode", "wal")
 }
 

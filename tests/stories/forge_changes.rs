@@ -40,7 +40,7 @@ pub(crate) async fn a_repository_that_gets_another_name_in_mid_run_is_answered()
 
     change.says(MEMBER, "!testme install").await;
     house.has_a_stack().await;
-    let change = change.is_renamed("another").await;
+    let change = change.renamed("another").await;
 
     change.hears("**Passed").await;
     change.status_is("success").await;

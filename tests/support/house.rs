@@ -41,6 +41,8 @@ pub(crate) enum Setup {
     NoBrowser,
     /// `serve` and `runner` as processes of their own.
     Apart,
+    /// The same with three runs at a time, for many recipes.
+    Day,
 }
 
 impl Setup {
@@ -170,6 +172,7 @@ impl House {
                 "poll: {{interval: 1s, sweep: 4s}}\n  webhook: {{secret_file: {}}}",
                 self.path("hook-secret").display()
             ),
+            Setup::Day => "poll: {interval: 1s, sweep: 1m}\n  quota: {member: 1000, pull_request: 1000}".to_owned(),
             Setup::Apart => "poll: {interval: 1s, sweep: 4s}\n  quota: {member: 1000, pull_request: 1000}".to_owned(),
             _ => "poll: {interval: 1s, sweep: 4s}".to_owned(),
         };
@@ -186,7 +189,11 @@ impl House {
             recipes = self.path("recipes").display(),
             forge = self.forge.url,
             abra = abra.display(),
-            parallel = if let Setup::Parallel(count) = self.setup { count } else { 1 },
+            parallel = match self.setup {
+                Setup::Parallel(count) => count,
+                Setup::Day => 3,
+                _ => 1,
+            },
             picture = matches!(self.setup, Setup::Pictures),
             token = self.path("token").display(),
             web = self.web_port,
@@ -231,7 +238,8 @@ impl House {
             | Setup::Pictures
             | Setup::NoBrowser
             | Setup::SmallDisk
-            | Setup::Apart => {
+            | Setup::Apart
+            | Setup::Day => {
                 format!("exec '{CC_CI}' abra \"$@\"\n")
             }
             Setup::RecordingAbra | Setup::Canaries => format!(
@@ -301,7 +309,7 @@ impl House {
     }
 
     fn parts(&self) -> &'static [&'static str] {
-        if self.setup == Setup::Apart { &["serve", "runner"] } else { &["up"] }
+        if matches!(self.setup, Setup::Apart | Setup::Day) { &["serve", "runner"] } else { &["up"] }
     }
 
     fn spawn(&self, part: &'static str, dies_at: Option<&str>) {
@@ -397,6 +405,39 @@ impl House {
         let db = rusqlite::Connection::open(self.path("state/cc-ci.db")).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
         db.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// What one word it gives.
+    pub(crate) fn reads_the_database(&self, sql: &str) -> String {
+        let db = rusqlite::Connection::open(self.path("state/cc-ci.db")).unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        db.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Bytes that this part of it holds (VmRSS).
+    pub(crate) fn memory_of(&self, part: &str) -> u64 {
+        let processes = self.processes.lock().unwrap();
+        let (_, child) = processes.iter().find(|(name, _)| *name == part).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a live process");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Bytes of all files in its state directory.
+    pub(crate) fn size_of_its_state(&self) -> u64 {
+        let mut places = vec![self.path("state")];
+        let mut bytes = 0;
+        while let Some(dir) = places.pop() {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(found) if found.is_dir() => places.push(entry.path()),
+                    Ok(found) => bytes += found.len(),
+                    // Gone between the two looks.
+                    Err(_) => {}
+                }
+            }
+        }
+        bytes
     }
 
     /// Nothing is open, and the database is whole.

@@ -18,6 +18,7 @@ pub(crate) use docker::missing as no_docker;
 pub(crate) use fixture::Fixture;
 pub(crate) use house::{House, Setup};
 pub(crate) use patience::eventually;
+pub(crate) use pull_request::PullRequest;
 pub(crate) use rig::{CC_CI, up as shared_rig, write_secret};
 pub(crate) use witness::Witnesses;
 

@@ -71,13 +71,18 @@ impl<'a> PullRequest<'a> {
         assert!(output.status.success(), "git push {to}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn at(&self) -> String {
+    /// Its repository, `owner/name`.
+    pub(crate) fn at(&self) -> String {
         format!("{ORGANISATION}/{}", self.repository)
     }
 
     /// Its head, checked out.
     pub(crate) fn checkout(&self) -> std::path::PathBuf {
         self.house.path(&format!("clone-{}", self.repository))
+    }
+
+    pub(crate) fn head(&self) -> String {
+        self.head.lock().unwrap().clone()
     }
 
     pub(crate) fn short_head(&self) -> String {
@@ -147,7 +152,7 @@ impl<'a> PullRequest<'a> {
     }
 
     /// The same in its repository's new name.
-    pub(crate) async fn is_renamed(self, name: &str) -> PullRequest<'a> {
+    pub(crate) async fn renamed(self, name: &str) -> PullRequest<'a> {
         self.house.forge.changes(&self.at(), &json!({"name": name})).await;
         PullRequest { repository: name.to_owned(), ..self }
     }
@@ -192,6 +197,16 @@ impl<'a> PullRequest<'a> {
         eventually(&format!("{} of {head} to be {state}", self.at()), || async {
             let all = self.house.forge.statuses(&self.at(), head).await;
             if all.iter().any(|status| status["status"] == state) { Ok(()) } else { Err(format!("{all:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until this commit of it has a verdict.
+    pub(crate) async fn is_not_pending(&self, head: &str) {
+        eventually(&format!("{} of {head} to have a verdict", self.at()), || async {
+            let all = self.house.forge.statuses(&self.at(), head).await;
+            let settled = !all.is_empty() && all.iter().all(|status| status["status"] != "pending");
+            if settled { Ok(()) } else { Err(format!("{all:?}")) }
         })
         .await;
     }

@@ -119,6 +119,14 @@ async fn leftovers_fail_a_run_and_are_named() {
 }
 
 #[tokio::test]
+async fn who_was_taken_back_since_the_queue_was_looked_at_waits_for_nothing() {
+    let (_dir, store) = house().await;
+    let id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
+    does(&store, move |tx| ask_cancel(tx, id, "alice", NOW)).await.unwrap();
+    assert!(!does(&store, move |tx| wait(tx, id, "Second in the queue", NOW)).await.unwrap());
+}
+
+#[tokio::test]
 async fn transitions_from_the_wrong_place_are_refused_and_write_nothing() {
     let (_dir, store) = house().await;
     let id = does(&store, |tx| queue(tx, &a_run(1), NOW)).await.unwrap();
