@@ -6,6 +6,7 @@
 pub mod judge;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::judge::{Converged, Failure, What};
 use self::judge::{Judge, Step};
+pub use self::verdict::{Converged, Failure, What};
 use super::client::{Swarm, SwarmFault};
 use super::events;
 use super::views::{Health, Service, Task, Template, Update};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::{Converged, Failure, Judge, Step, What};
+use super::judge::{Judge, Step};
 use super::{Before, Was};
+use super::{Converged, Failure, What};
 use crate::clock::Time;
 use crate::swarm::events::{Change, StackEvent, What as Heard};
 use crate::swarm::views::{Health, Mode, Restart, Service, Slot, Task, TaskState, Template, Update, UpdateState};
