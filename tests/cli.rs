@@ -139,6 +139,38 @@ fn what_is_said_of_a_recipe_is_validated_with_its_scripts() {
 }
 
 #[test]
+fn what_a_recipe_cannot_need_is_said_with_its_place() {
+    let beside = tempfile::tempdir().unwrap();
+    let recipe = |name: &str, text: &str| {
+        let dir = beside.path().join(name);
+        std::fs::create_dir_all(dir.join(".cc-ci")).unwrap();
+        std::fs::write(dir.join(".env.sample"), format!("TYPE={name}\nDOMAIN={name}.example.com\n")).unwrap();
+        std::fs::write(dir.join(".cc-ci/recipe.yaml"), text).unwrap();
+        dir
+    };
+    let notes = recipe("notes", "needs:\n  - notes\n  - {recipe: sso}\n  - mail\n");
+    recipe("sso", "needs: [ldap, notes]\n");
+    recipe("mail", "needs: [ldap]\n");
+    let validated = |dir: &std::path::Path| {
+        let output = cc_ci(&["validate", dir.to_str().unwrap()]);
+        (output.status.code(), said(&output))
+    };
+
+    let (code, words) = validated(&notes);
+    assert_eq!(code, Some(1), "{words}");
+    for expected in [
+        ".cc-ci/recipe.yaml:2:5: `notes` needs itself",
+        ".cc-ci/recipe.yaml:3:5: `notes` needs `sso`, and `sso` needs `notes`: each waits for the other",
+        ".cc-ci/recipe.yaml:4:5: `mail` needs `ldap` in turn, and what is put up beside a recipe is put up alone",
+    ] {
+        assert!(words.contains(expected), "{expected}\n{words}");
+    }
+    recipe("mail", "{}\n");
+    let (code, words) = validated(&recipe("notes", "needs: [mail, elsewhere]\n"));
+    assert!(code == Some(0) && words.contains("good"), "{words}");
+}
+
+#[test]
 fn what_is_shipped_about_recipes_is_good() {
     let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
     let all: Vec<std::path::PathBuf> =

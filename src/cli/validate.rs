@@ -8,10 +8,11 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{Done, Failure};
-use crate::knowledge::{self, Directory};
-use crate::recipe::{Finding, Severity};
+use crate::knowledge::{self, Directory, Need};
+use crate::recipe::{self, Finding, Severity};
 use crate::script::{Host, Kit, Limits, NotDefined, Script, Side};
 use crate::secrets::redact::Redactor;
+use crate::yaml::Span;
 
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
@@ -35,7 +36,10 @@ pub(super) async fn validate(asked: Validate) -> Done {
     let (mut all, mut unloaded) = (Vec::new(), Vec::new());
     for path in &asked.paths {
         let (dir, shown, side) = place(path)?;
-        let Directory { scripts, mut findings, .. } = knowledge::read_dir(&dir, &shown, side);
+        let read = knowledge::read_dir(&dir, &shown, side);
+        let unmet = unmet(&dir, &shown, side, &read);
+        let Directory { scripts, mut findings, .. } = read;
+        findings.extend(unmet);
         let count = scripts.len();
         match jobs(scripts, side).await {
             Ok(of_jobs) => findings.extend(of_jobs),
@@ -84,6 +88,33 @@ fn place(path: &Path) -> Result<(PathBuf, String, Side), Failure> {
         return Err(Failure::usage(anyhow::anyhow!(message)));
     }
     Ok((real, dir.display().to_string(), Side::Appliance))
+}
+
+/// What of its needs cannot be put up beside the recipe, as far as the directories beside this one tell.
+fn unmet(dir: &Path, shown: &str, side: Side, read: &Directory) -> Vec<Finding> {
+    let of_recipe =
+        |recipe: &Path| if side == Side::Recipe { recipe.join(knowledge::IN_REPOSITORY) } else { recipe.into() };
+    let real = dir.canonicalize().unwrap_or_default();
+    let Some(own) = (if side == Side::Recipe { real.parent() } else { Some(&*real) }) else { return Vec::new() };
+    let named = recipe::open(own).map(|recipe| recipe.name).ok();
+    let named = named.or_else(|| own.file_name()?.to_str()?.parse().ok());
+    let (Some(recipe), Some(parent)) = (named, own.parent()) else { return Vec::new() };
+    let wrong = |(need, at): (Need, Span)| {
+        let other = of_recipe(&parent.join(need.recipe.as_str()));
+        let in_turn = || knowledge::in_turn(&recipe, &need.recipe, &knowledge::read_dir(&other, shown, side).needs());
+        let message = knowledge::refusal(&recipe, std::slice::from_ref(&need)).or_else(in_turn)?;
+        let (file, cure) = (format!("{shown}/recipe.yaml"), "leave it out of `needs`".to_owned());
+        Some(Finding {
+            rule: "needs",
+            severity: Severity::Error,
+            file,
+            line: at.line,
+            column: at.column,
+            message,
+            cure,
+        })
+    };
+    read.needs_placed().filter_map(wrong).collect()
 }
 
 /// What is wrong with the jobs of the scripts; the outer error says why they could not be loaded here.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::file::{CheckFile, Login};
 use super::reader::Wrongs;
+use crate::model::{AppDomain, RecipeName};
 use crate::script::Side;
 use crate::yaml::{Node, Span};
 
@@ -150,13 +151,33 @@ fn made(kind: &str, file: &CheckFile) -> Kind {
 }
 
 impl Kind {
-    /// The variable of a second name, if it is about one.
-    pub(super) fn host(&self) -> Option<&str> {
+    /// The variable of a second name, or the recipe beside the app, if it is about one.
+    pub fn host(&self) -> Option<&str> {
         match self {
             Kind::Http(http) => http.host.as_deref(),
             Kind::Assets { host, .. } | Kind::Login { host, .. } => host.as_deref(),
             Kind::Tcp { .. } | Kind::Run { .. } => None,
         }
+    }
+
+    /// The same with the domains of what runs beside the app: `{keycloak}` is where keycloak lives.
+    #[must_use]
+    pub fn with_domains(&self, beside: &[(&RecipeName, &AppDomain)]) -> Kind {
+        let fill = |text: &mut String| {
+            for (recipe, domain) in beside {
+                *text = text.replace(&format!("{{{recipe}}}"), domain.as_str());
+            }
+        };
+        let mut kind = self.clone();
+        match &mut kind {
+            Kind::Http(http) => {
+                [&mut http.contains, &mut http.redirect].into_iter().flatten().for_each(fill);
+                http.header.values_mut().for_each(fill);
+            }
+            Kind::Run { command, contains, .. } => command.iter_mut().chain(contains).for_each(fill),
+            Kind::Tcp { .. } | Kind::Assets { .. } | Kind::Login { .. } => {}
+        }
+        kind
     }
 }
 

@@ -36,8 +36,10 @@ pub struct RecipeFile {
     /// More names of the app: the variable of `.env` that holds each, and the word that makes it. `SANDBOX_DOMAIN: sandbox`
     /// becomes `<app>-sandbox.<domain>`.
     pub hosts: BTreeMap<String, String>,
-    /// Recipes that would have to run beside it; a run says that it goes without. Taken from the base branch.
-    pub needs: Vec<Name>,
+    /// Recipes of the same organisation that have to run beside it, at most three: deployed first in the same run, taken down
+    /// last. Taken from the base branch.
+    #[schemars(length(max = 3))]
+    pub needs: Vec<NeedFile>,
     /// What of the policy does not hold for this recipe. On the appliance only.
     pub policy: Vec<Exception>,
 }
@@ -130,6 +132,28 @@ pub enum Field {
         secret: String,
     },
     Text(String),
+}
+
+/// A recipe that has to run beside this one: its name alone, or with what this one is told of it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(untagged, expecting = "a recipe's name goes here, or `{recipe: NAME, env: {VARIABLE: text}}`")]
+pub enum NeedFile {
+    Name(Name),
+    Wired(Wired),
+}
+
+/// A needed recipe, and what the app is told of it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Wired {
+    /// Its name, which is that of its repository.
+    pub recipe: Name,
+    /// Variables of the app's `.env`, with `{domain}` where the needed app's domain goes: `https://{domain}/realms/notes`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Secrets of the app, and which of the needed app's generated secrets each is. On the appliance only.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// Data that has to survive. It says with one of `file`, `row` or `put` what is written.

@@ -7,14 +7,16 @@
 
 mod check;
 pub mod file;
+mod needs;
 mod reader;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 pub use check::{Check, Http, Kind};
 pub use file::{Field, Login, Optional, schema};
+pub use needs::{Need, in_turn, refusal};
 pub use reader::{Marker, Object, Said, read_text};
 
 use crate::compose::inside::{self, NotRead};
@@ -22,6 +24,7 @@ use crate::compose::policy::Exception;
 use crate::model::{AppDomain, NotA, RecipeName, StageName};
 use crate::recipe::{Finding, Severity};
 use crate::script::{self, Script, Side};
+use crate::yaml::Span;
 
 /// Where a recipe's repository says something about its test.
 pub const IN_REPOSITORY: &str = ".cc-ci";
@@ -79,11 +82,7 @@ pub fn read(appliance: Option<&Path>, recipe: &RecipeName, head: &Path, base: &B
         },
     };
     notes.extend(not_yet(&of_base, &of_head));
-    let mut known =
-        Knowledge { appliance: operators, head: of_head, base: of_base, scripts: [scripts, their_scripts], notes };
-    let without = alone(&known.needs());
-    known.notes.extend(without);
-    Ok(known)
+    Ok(Knowledge { appliance: operators, head: of_head, base: of_base, scripts: [scripts, their_scripts], notes })
 }
 
 /// One directory of this format: what could be read of it, and what is wrong with the rest.
@@ -115,6 +114,16 @@ pub fn read_dir(dir: &Path, shown: &str, side: Side) -> Directory {
 }
 
 impl Directory {
+    /// Recipes that this side says have to run beside it.
+    pub fn needs(&self) -> Vec<Need> {
+        needs::merged(self.said.file.needs.iter())
+    }
+
+    /// The same, each with its place in the file.
+    pub fn needs_placed(&self) -> impl Iterator<Item = (Need, Span)> {
+        self.needs().into_iter().zip(self.said.needs_at.iter().copied())
+    }
+
     fn whole(self, side: Side) -> Result<(Said, Vec<Script>), Wrong> {
         let Directory { said, scripts, findings } = self;
         if findings.is_empty() { Ok((said, scripts)) } else { Err(Wrong { side, findings }) }
@@ -150,20 +159,17 @@ fn not_yet(base: &Said, head: &Said) -> Option<String> {
     (!changed.is_empty()).then(|| format!("`{what}` changed; the test goes by the base branch until this is merged"))
 }
 
-/// What the test goes without.
-fn alone(needs: &BTreeSet<&RecipeName>) -> Option<String> {
-    let names: Vec<&str> = needs.iter().map(|name| name.as_str()).collect();
-    let what = names.join("`, `");
-    (!names.is_empty()).then(|| {
-        format!("it needs `{what}` beside it; cc-ci puts up nothing but the recipe itself, so the test goes without")
-    })
-}
-
 impl Knowledge {
     /// Variables of the app's `.env`.
     pub fn env(&self) -> BTreeMap<&str, &str> {
         let both = self.head.file.env.iter().chain(&self.appliance.file.env);
         both.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// Whether the appliance gives a variable a value of its own, whatever is said elsewhere of where needed apps live. Its own
+    /// `needs` cannot set the same.
+    pub fn overrules(&self, variable: &str) -> bool {
+        self.appliance.file.env.contains_key(variable)
     }
 
     /// Secrets by the names that compose files and scripts use, and where on the appliance their values are.
@@ -215,9 +221,9 @@ impl Knowledge {
         both.map(|(variable, word)| Ok((variable.clone(), format!("{app}-{word}.{above}").parse()?))).collect()
     }
 
-    /// Recipes that have to run beside it.
-    pub fn needs(&self) -> BTreeSet<&RecipeName> {
-        self.base.file.needs.iter().chain(&self.appliance.file.needs).map(|name| &name.0).collect()
+    /// Recipes that have to run beside it, in the order in which they are put up.
+    pub fn needs(&self) -> Vec<Need> {
+        needs::merged(self.base.file.needs.iter().chain(&self.appliance.file.needs))
     }
 
     /// What of the policy does not hold for this recipe.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Check;
 use super::file::{MarkerFile, RecipeFile};
+use super::needs::MOST as MOST_NEEDS;
 use crate::compose::policy;
 use crate::recipe::{Finding, Severity};
 use crate::script::Side;
@@ -15,6 +16,8 @@ pub struct Said {
     pub(super) file: RecipeFile,
     pub(super) checks: Vec<Check>,
     pub(super) markers: Vec<Marker>,
+    /// Where each of `needs` stands in the text.
+    pub(super) needs_at: Vec<Span>,
 }
 
 /// Data that a recipe wants to be looked for.
@@ -105,7 +108,8 @@ pub fn read_text(shown: &str, text: &str, side: Side) -> Result<Said, Vec<Findin
     let markers = markers(&file, &node, &mut wrongs);
     judge(&file, &node, side, &mut wrongs);
     if wrongs.found.is_empty() {
-        return Ok(Said { file, checks, markers });
+        let needs_at = items(&node, "needs").iter().map(|item| item.span).collect();
+        return Ok(Said { file, checks, markers, needs_at });
     }
     wrongs.found.sort_by_key(|finding| (finding.line, finding.column));
     Err(wrongs.found)
@@ -159,7 +163,8 @@ fn checks(file: &RecipeFile, node: &Node, side: Side, wrongs: &mut Wrongs<'_>) -
             let message = format!("two checks are called `{}`", check.name);
             wrongs.add("check-name", node.span, &message, "give each a `name` of its own");
         }
-        if let Some(host) = check.kind.host().filter(|host| !file.hosts.contains_key(*host)) {
+        let is_needed = |host: &str| file.needs.iter().any(|need| need.recipe().as_str() == host);
+        if let Some(host) = check.kind.host().filter(|host| !file.hosts.contains_key(*host) && !is_needed(host)) {
             let cure = format!("add `hosts: {{{host}: a-word}}`");
             wrongs.add("host", node.span, &format!("`hosts` has no `{host}`"), &cure);
         }
@@ -235,17 +240,12 @@ fn judge(file: &RecipeFile, node: &Node, side: Side, wrongs: &mut Wrongs<'_>) {
     let variables: BTreeSet<&String> = file.env.keys().chain(file.hosts.keys()).collect();
     for name in variables {
         let at = if file.env.contains_key(name) { key(&["env"], name) } else { key(&["hosts"], name) };
-        if !is_variable(name) {
-            let message = format!("`{}` is no variable's name", name.escape_debug());
-            wrongs.add("variable", at, &message, "use letters, digits and `_`, a letter first");
-        } else if OURS.contains(&name.as_str()) {
-            wrongs.add("variable", at, &format!("`{name}` is set by cc-ci"), "leave it out");
-        }
+        variable(name, at, wrongs);
     }
-    for (name, value) in file.env.iter().filter(|(_, value)| value.contains(['\n', '\r', '\0'])) {
-        let message = format!("`{name}` has a line end in its value: {} characters", value.len());
-        wrongs.add("variable", key(&["env"], name), &message, "an `.env` file has one line for each; make it one");
+    for (name, value) in &file.env {
+        one_line(name, value, key(&["env"], name), wrongs);
     }
+    needs(file, node, side, wrongs);
     for (name, word) in &file.hosts {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         if word.is_empty() || word.len() > 20 || !word.chars().all(is_word) {
@@ -283,6 +283,60 @@ fn judge(file: &RecipeFile, node: &Node, side: Side, wrongs: &mut Wrongs<'_>) {
     if file.unsupported.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
         let cure = "write `unsupported: \"needs TLS passthrough\"`";
         wrongs.add("reason", key(&[], "unsupported"), "there is no reason", cure);
+    }
+}
+
+/// What has to run beside it, and what it is told of that.
+fn needs(file: &RecipeFile, node: &Node, side: Side, wrongs: &mut Wrongs<'_>) {
+    let items = items(node, "needs");
+    if let Some(fourth) = items.get(MOST_NEEDS) {
+        let message = format!("it needs {} recipes beside it; {MOST_NEEDS} are the most", items.len());
+        wrongs.add("needs", fourth.span, &message, "leave out what the test can do without");
+    }
+    let (mut named, mut wired) = (BTreeSet::new(), BTreeSet::new());
+    for (need, item) in file.needs.iter().zip(items) {
+        let recipe = need.recipe();
+        if !named.insert(recipe) {
+            wrongs.add("needs", item.span, &format!("`{recipe}` is named twice"), "leave one of them out");
+        }
+        let secrets_at = item.get("secrets").map_or(item.span, |node| node.span);
+        if side == Side::Recipe && need.secrets().next().is_some() {
+            let message = format!("secrets of `{recipe}` count only on the appliance");
+            let cure = "leave them out; the operator can write them into `recipes/<recipe>/recipe.yaml` there";
+            wrongs.add("appliance-only", secrets_at, &message, cure);
+        }
+        for (name, _) in need.secrets().filter(|(name, _)| file.secrets.contains_key(*name)) {
+            let message = format!("the secret `{name}` is given in two places");
+            wrongs.add("secret", secrets_at, &message, "leave one of them out");
+        }
+        let of_item = |name: &str| {
+            let env = item.get("env").and_then(Node::as_map).unwrap_or_default();
+            env.iter().find(|(key, _)| key.scalar() == Some(name)).map_or(item.span, |(key, _)| key.span)
+        };
+        for (name, value) in need.env() {
+            variable(name, of_item(name), wrongs);
+            one_line(name, value, of_item(name), wrongs);
+            if file.env.contains_key(name) || file.hosts.contains_key(name) || !wired.insert(name) {
+                let message = format!("`{name}` is set in two places");
+                wrongs.add("variable", of_item(name), &message, "leave one of them out");
+            }
+        }
+    }
+}
+
+fn variable(name: &str, at: Span, wrongs: &mut Wrongs<'_>) {
+    if !is_variable(name) {
+        let message = format!("`{}` is no variable's name", name.escape_debug());
+        wrongs.add("variable", at, &message, "use letters, digits and `_`, a letter first");
+    } else if OURS.contains(&name) {
+        wrongs.add("variable", at, &format!("`{name}` is set by cc-ci"), "leave it out");
+    }
+}
+
+fn one_line(name: &str, value: &str, at: Span, wrongs: &mut Wrongs<'_>) {
+    if value.contains(['\n', '\r', '\0']) {
+        let message = format!("`{name}` has a line end in its value: {} characters", value.len());
+        wrongs.add("variable", at, &message, "an `.env` file has one line for each; make it one");
     }
 }
 

@@ -90,11 +90,95 @@ fn checks_come_from_the_head_and_what_grants_from_the_base() {
 }
 
 #[test]
-fn what_would_have_to_run_beside_it_is_said_to_be_missing() {
-    let known = knowledge("needs: [ldap]\n", "needs: [mail]\n", "needs: [authentik]\n");
-    let notes = known.notes().join("; ");
-    assert!(notes.contains("it needs `authentik`, `ldap` beside it"), "{notes}");
-    assert!(notes.contains("`needs` changed") && !notes.contains("mail"), "{notes}");
+fn what_runs_beside_it_comes_from_the_base_and_the_appliance() {
+    let known = knowledge(
+        "needs: [{recipe: sso, env: {SSO: 'https://{domain}/b'}, secrets: {client: admin}}, mail]\n",
+        "needs: [ldap]\n",
+        "needs: [{recipe: sso, env: {SSO: 'https://{domain}/a', MODE: oidc}}]\n",
+    );
+    let needs = known.needs();
+    assert_eq!(needs.iter().map(|need| need.recipe.as_str()).collect::<Vec<_>>(), ["sso", "mail"]);
+    let wired: BTreeMap<_, _> = needs[0].wired(&"sso-9ad31f.ci.test".parse().unwrap()).collect();
+    assert_eq!(wired["SSO"], "https://sso-9ad31f.ci.test/b");
+    assert_eq!(wired["MODE"], "oidc");
+    assert_eq!(
+        (needs[0].lends("client"), needs[0].lends("admin"), needs[1].lends("client")),
+        (Some("admin"), None, None)
+    );
+    assert!(known.notes()[0].contains("`needs` changed"), "{:?}", known.notes());
+    assert!(!known.overrules("SSO"), "what the operator wires is no value of its own");
+}
+
+#[test]
+fn what_the_operator_gives_the_app_is_given_once() {
+    let text = "secrets: {client: {file: /run/secrets/client}}\nneeds: [{recipe: sso, secrets: {client: admin}}]\n";
+    let found = read_text("x", text, Side::Appliance).unwrap_err();
+    assert_eq!(
+        found.iter().map(|found| (found.line, found.column, found.rule)).collect::<Vec<_>>(),
+        [(2, 32, "secret")]
+    );
+    let known = knowledge("env: {SSO: mine}\n", "", "needs: [{recipe: sso, env: {SSO: 'https://{domain}'}}]\n");
+    assert!(known.overrules("SSO") && !known.overrules("MODE"));
+}
+
+#[test]
+fn what_cannot_run_beside_it_is_said_with_its_place() {
+    let text = "\
+env: {MODE: x}
+needs:
+  - sso
+  - {recipe: sso, env: {MODE: y, DOMAIN: z, a-b: c}, secrets: {client: admin}}
+  - {recipe: mail, evn: {A: b}}
+  - Not A Name
+checks: [{get: /, host: sso}, {get: /a, host: other}]
+";
+    assert_eq!(
+        wrong(text),
+        [
+            "4:5: `sso` is named twice (needs)",
+            "4:25: `MODE` is set in two places (variable)",
+            "4:34: `DOMAIN` is set by cc-ci (variable)",
+            "4:45: `a-b` is no variable's name (variable)",
+            "4:63: secrets of `sso` count only on the appliance (appliance-only)",
+            "5:5: `needs`: a recipe's name goes here, or `{recipe: NAME, env: {VARIABLE: text}}` (key)",
+            "6:5: `needs`: a recipe's name goes here, or `{recipe: NAME, env: {VARIABLE: text}}` (key)",
+            "7:31: `hosts` has no `other` (host)",
+        ]
+    );
+    assert_eq!(wrong("needs: [a, b, c, d]\n"), ["1:18: it needs 4 recipes beside it; 3 are the most (needs)"]);
+}
+
+#[test]
+fn a_circle_and_a_chain_of_needs_are_refused_in_words() {
+    let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+    let needs = |text: &str| read_dir_of(text).needs();
+    assert_eq!(refusal(&a, &needs("needs: [a]\n")).unwrap(), "`a` needs itself");
+    assert_eq!(refusal(&a, &needs("needs: [b]\n")), None);
+    assert_eq!(
+        in_turn(&a, &b, &needs("needs: [c, a]\n")).unwrap(),
+        "`a` needs `b`, and `b` needs `a`: each waits for the other"
+    );
+    assert_eq!(
+        in_turn(&a, &b, &needs("needs: [c, d]\n")).unwrap(),
+        "`b` needs `c` and 1 more in turn, and what is put up beside a recipe is put up alone"
+    );
+    assert_eq!(in_turn(&a, &b, &[]), None);
+}
+
+fn read_dir_of(text: &str) -> Directory {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(FILE), text).unwrap();
+    read_dir(dir.path(), "x", Side::Recipe)
+}
+
+#[test]
+fn a_check_may_say_where_what_is_needed_lives() {
+    let kind = read_text("x", "checks: [{get: /, contains: 'at {sso}', redirect: 'https://{sso}/in'}]\n", Side::Recipe);
+    let kind =
+        kind.unwrap().checks[0].kind.with_domains(&[(&"sso".parse().unwrap(), &"sso-1.ci.test".parse().unwrap())]);
+    let Kind::Http(http) = kind else { panic!("{kind:?}") };
+    assert_eq!(http.contains.as_deref(), Some("at sso-1.ci.test"));
+    assert_eq!(http.redirect.as_deref(), Some("https://sso-1.ci.test/in"));
 }
 
 #[test]
