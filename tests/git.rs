@@ -412,19 +412,7 @@ async fn the_token_is_sent_to_the_forge_and_seen_nowhere_else() {
     let mut source = forge.source(&forge.head().await);
     source.url = format!("http://{}/org/recipe.git", listener.local_addr().unwrap());
     source.token = Some(Secret::new(TOKEN));
-    let server = tokio::task::spawn_blocking(move || {
-        let (mut connection, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            connection.read_exact(&mut byte).unwrap();
-            request.push(byte[0]);
-        }
-        // git and its helper wait for the answer now.
-        let seen = processes_that_show(TOKEN);
-        connection.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-        (String::from_utf8(request).unwrap(), seen)
-    });
+    let server = answered(listener, TOKEN, "403 Forbidden", String::new());
     let mut said = Vec::new();
     let copy = forge.copy();
     let error = git::fetch(&source, &copy, &Limits::default(), &CancellationToken::new(), &mut |_, bytes| {
@@ -439,6 +427,59 @@ async fn the_token_is_sent_to_the_forge_and_seen_nowhere_else() {
     assert!(matches!(error, GitError::Refused(_)), "{error}");
     assert!(!error.to_string().contains(TOKEN) && !String::from_utf8_lossy(&said).contains(TOKEN));
     assert_eq!(files_with(forge.dir.path(), TOKEN), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn the_newest_commit_of_another_repository_is_asked_for_and_the_token_seen_nowhere() {
+    const TOKEN: &str = "t0ken-nobody-may-see-either";
+    let dir = tempfile::tempdir().unwrap();
+    let tip = "1234567890123456789012345678901234567890";
+    let packet = |text: String| format!("{:04x}{text}", text.len() + 4);
+    let answer = |first: String| format!("{}0000{}0000", packet("# service=git-upload-pack\n".into()), packet(first));
+    let advertised = answer(format!("{tip} HEAD\0symref=HEAD:refs/heads/main\n"));
+    let empty = answer(format!("{} capabilities^{{}}\0agent=git/2\n", "0".repeat(40)));
+    let ask = async |status: &'static str, body: String| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/org/other.git", listener.local_addr().unwrap());
+        let server = answered(listener, TOKEN, status, body);
+        let (token, place, cancel) = (Secret::new(TOKEN), dir.path().join("other"), CancellationToken::new());
+        let tip = git::tip(&url, Some(&token), &place, &Limits::default(), &cancel).await;
+        let (request, seen) = server.await.unwrap();
+        assert!(request.contains(&format!("Authorization: token {TOKEN}\r\n")), "{request}");
+        assert_eq!(seen, Vec::<String>::new());
+        tip
+    };
+
+    assert_eq!(ask("200 OK", advertised).await.unwrap().unwrap().as_str(), tip);
+    assert_eq!(ask("200 OK", empty).await.unwrap(), None);
+    let error = ask("404 Not Found", String::new()).await.unwrap_err();
+    assert!(matches!(error, GitError::Refused(_)), "{error}");
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "something was left");
+}
+
+/// Answers one request so, and gives what was asked and who showed the token meanwhile.
+fn answered(
+    listener: TcpListener,
+    token: &'static str,
+    status: &'static str,
+    body: String,
+) -> tokio::task::JoinHandle<(String, Vec<String>)> {
+    tokio::task::spawn_blocking(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        // git and its helper wait for the answer now.
+        let seen = processes_that_show(token);
+        let kind = "Content-Type: application/x-git-upload-pack-advertisement";
+        let head =
+            format!("HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        connection.write_all((head + &body).as_bytes()).unwrap();
+        (String::from_utf8(request).unwrap(), seen)
+    })
 }
 
 /// Other processes that have this in their arguments or environment.

@@ -98,6 +98,49 @@ pub async fn fetch(
     Ok(Fetched { base, files, bytes })
 }
 
+/// The commit that a repository shows first, the tip of its default branch; nothing where it has none. `beside` is where the
+/// repository is going to be: what git reads the token from lies there for as long as this takes.
+pub async fn tip(
+    url: &str,
+    token: Option<&Secret>,
+    beside: &Path,
+    limits: &Limits,
+    cancel: &CancellationToken,
+) -> Result<Option<Head>, GitError> {
+    // Not asked for by its number, which is what is to be found.
+    let head: Head = "0".repeat(40).parse().map_err(|_| GitError::Refusable("no commit".into()))?;
+    let source =
+        Source { url: url.to_owned(), token: token.cloned(), head, pr_ref: None, base_branch: None, allow_file: false };
+    check(&source)?;
+    let global = GlobalFile::write(&source, beside)?;
+    // In no repository: that of whoever started us has its own settings.
+    let nowhere = beside.parent().unwrap_or(Path::new("/"));
+    let command = git(false, &global.0)
+        .cwd(nowhere)
+        .env("GIT_CEILING_DIRECTORIES", nowhere.parent().unwrap_or(nowhere))
+        .args(["ls-remote", "--quiet", "--exit-code", "--end-of-options", url, "HEAD"]);
+    let mut said = Vec::new();
+    let mut sink = |_, _: &[u8]| {};
+    let mut work =
+        Work { source: &source, dir: beside, limits, cancel, sink: &mut sink, until: Instant::now() + limits.time };
+    let (exit, errors) = work
+        .run(command, |bytes| {
+            said.extend_from_slice(bytes);
+            said.len() > MOST_SAID
+        })
+        .await?;
+    match exit.code {
+        Some(0) => super::head_from(
+            "asking for the newest commit",
+            said.split(|byte| *byte == b'\t').next().unwrap_or_default(),
+        )
+        .map(Some),
+        // git's own way to say that nothing of that name is there.
+        Some(2) => Ok(None),
+        _ => Err(what_failed(&errors, exit, &source.head)),
+    }
+}
+
 /// Names from the forge do not mean more than they should.
 fn check(source: &Source) -> Result<(), GitError> {
     let refuse = |what: String| Err(GitError::Refusable(what));

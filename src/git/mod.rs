@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::Head;
 use crate::sandbox::{self, Command, Ended, Exit, Output, SpawnError, Stream};
 
-pub use fetch::{Fetched, Limits, Source, fetch};
+pub use fetch::{Fetched, Limits, Source, fetch, tip};
 pub use local::{Snapshot, local_snapshot};
 pub use read::{
     Tag, changed_files, changed_since, checkout, commit_named, commit_title, file_at, head, is_ancestor, is_dirty,

@@ -91,10 +91,19 @@ impl<'a> Repository<'a> {
         Ok(None)
     }
 
-    /// Of the annotated tags that the head holds, the one that no other comes after.
+    /// Of the annotated tags before the head, the one that no other comes after.
     pub async fn newest_tag(&self) -> Result<Option<Head>, GitError> {
+        self.newest(|tag| tag.commit != *self.head).await
+    }
+
+    /// The same where the head itself may be it.
+    pub async fn newest_release(&self) -> Result<Option<Head>, GitError> {
+        self.newest(|_| true).await
+    }
+
+    async fn newest(&self, counts: impl Fn(&Tag) -> bool) -> Result<Option<Head>, GitError> {
         let mut newest: Option<&Tag> = None;
-        for tag in self.tags.iter().filter(|tag| tag.annotated && tag.commit != *self.head) {
+        for tag in self.tags.iter().filter(|tag| tag.annotated && counts(tag)) {
             if !git::is_ancestor(self.clone, &tag.commit, self.head).await? {
                 continue;
             }
