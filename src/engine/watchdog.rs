@@ -37,32 +37,46 @@ pub struct Watchdog {
     begun: Instant,
     /// Milliseconds after `begun`.
     heard: Arc<AtomicU64>,
+    /// From when the limit of a stage counts, in the same way.
+    counted: Arc<AtomicU64>,
     stop: Stop,
 }
 
 impl Watchdog {
     pub fn new(limits: Limits, stop: Stop) -> Watchdog {
-        Watchdog { limits, begun: Instant::now(), heard: Arc::default(), stop }
+        Watchdog { limits, begun: Instant::now(), heard: Arc::default(), counted: Arc::default(), stop }
     }
 
     /// A line, or something that changed in the Swarm.
     pub fn heard(&self) {
-        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.fetch_max(ms, Ordering::Relaxed);
+        self.heard.fetch_max(self.now(), Ordering::Relaxed);
+    }
+
+    /// Part of a stage is done that is no work of the stage's own; what follows has all of the limit.
+    pub fn count_anew(&self) {
+        self.counted.fetch_max(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn silent_until(&self) -> Instant {
         self.begun + Duration::from_millis(self.heard.load(Ordering::Relaxed)) + self.limits.silence
     }
 
+    fn stage_until(&self) -> Instant {
+        self.begun + Duration::from_millis(self.counted.load(Ordering::Relaxed)) + self.limits.stage
+    }
+
     /// Lets `work` go on until it is done or a limit is reached. Its commands listen to `cancel`, which is cancelled then.
     pub async fn guard<T>(&self, cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Broken> {
         self.heard();
-        let stage_ends = Instant::now() + self.limits.stage;
+        self.count_anew();
         let run_ends = self.begun + self.limits.run;
         tokio::pin!(work);
         let broken = loop {
-            let silent_until = self.silent_until();
+            let (silent_until, stage_until) = (self.silent_until(), self.stage_until());
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
@@ -71,7 +85,11 @@ impl Watchdog {
                     Some(Why::Asked) | None => Broken::Asked,
                 },
                 () = sleep_until(run_ends) => break Broken::Run(self.limits.run),
-                () = sleep_until(stage_ends) => break Broken::Stage(self.limits.stage),
+                () = sleep_until(stage_until) => {
+                    if self.stage_until() <= Instant::now() {
+                        break Broken::Stage(self.limits.stage);
+                    }
+                }
                 () = sleep_until(silent_until) => {
                     if self.silent_until() <= Instant::now() {
                         break Broken::Silence(self.limits.silence);
@@ -133,6 +151,24 @@ mod tests {
         let cancel = CancellationToken::new();
         let watchdog = Watchdog::new(Limits::default(), stop);
         assert_eq!(watchdog.guard(&cancel, forever_until(cancel.clone())).await, Err(Broken::Asked));
+    }
+
+    #[tokio::test]
+    async fn what_stands_beside_the_app_takes_no_time_of_the_stage() {
+        let watchdog = Watchdog::new(limits(60, 9000, 9000), Stop::default());
+        let cancel = CancellationToken::new();
+        let comes_up = async {
+            let mut beat = tokio::time::interval(Duration::from_millis(10));
+            for _ in 0..15 {
+                beat.tick().await;
+                watchdog.count_anew();
+            }
+            forever_until(cancel.clone()).await
+        };
+        let begun = Instant::now();
+        let ended = watchdog.guard(&cancel, comes_up).await;
+        assert_eq!(ended, Err(Broken::Stage(Duration::from_millis(60))));
+        assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
