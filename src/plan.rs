@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Asked, Head, StageName, StageState};
+use crate::model::{Asked, Head, RecipeName, StageName, StageState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -15,9 +15,22 @@ pub struct Plan {
     pub base: Option<Base>,
     /// Checks that the recipe declares itself.
     pub own_checks: usize,
-    /// The declared reason why cc-ci cannot test this recipe at all.
+    /// What is deployed before the app, in this order, since the recipe needs it.
     #[serde(default)]
-    pub unsupported: Option<String>,
+    pub needs: Vec<Needed>,
+    /// Why nothing of it can be tried, by no fault of the head: declared so, or what it needs is not to be had.
+    #[serde(default, alias = "unsupported")]
+    pub untestable: Option<String>,
+}
+
+/// A recipe that is deployed beside the one that is tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needed {
+    pub recipe: RecipeName,
+    /// Its tag, or the first digits of its commit.
+    pub version: String,
+    /// Why this one: `the newest release`.
+    pub why: String,
 }
 
 /// One stage of a plan.
@@ -61,7 +74,7 @@ impl Plan {
         };
         let stages = [StageName::Fetch, StageName::Lint].iter().chain(middle).chain([&StageName::Uninstall]);
         let steps = stages.map(|&stage| Step { stage, without: None }).collect();
-        Plan { steps, from: from.map(str::to_owned), base: None, own_checks: 0, unsupported: None }
+        Plan { steps, from: from.map(str::to_owned), base: None, own_checks: 0, needs: Vec::new(), untestable: None }
     }
 
     /// As the rows of the stages begin.
@@ -89,16 +102,23 @@ impl Plan {
         }
     }
 
-    /// Nothing of it can be tried here, as somebody declared: whatever would deploy something is left out.
-    pub fn give_up(&mut self, reason: &str) {
-        for stage in [StageName::Install, StageName::Checks, StageName::Backup, StageName::Upgrade] {
-            self.leave_out(stage, Without::NotTested(format!("unsupported: {reason}")));
+    /// Nothing of it can be tried: whatever would deploy something is left out, but for the stage in which that came out.
+    pub fn give_up(&mut self, reason: &str, found_in: Option<StageName>) {
+        let deploys = [StageName::Install, StageName::Checks, StageName::Backup, StageName::Upgrade];
+        for stage in deploys.into_iter().filter(|stage| Some(*stage) != found_in) {
+            self.leave_out(stage, Without::NotTested(reason.to_owned()));
         }
-        self.unsupported = Some(reason.to_owned());
+        self.untestable = Some(reason.to_owned());
     }
 
-    /// Deployments that a stage makes when all goes well.
+    /// Deployments that a stage makes when all goes well. What is needed beside the app comes with the first.
     pub fn deployments_of(&self, stage: StageName) -> usize {
+        let own = self.of_the_app(stage);
+        let first = self.steps.iter().map(|step| step.stage).find(|stage| self.of_the_app(*stage) > 0);
+        if first == Some(stage) { own + self.needs.len() } else { own }
+    }
+
+    fn of_the_app(&self, stage: StageName) -> usize {
         match stage {
             _ if !self.does(stage) => 0,
             // Afresh, to restore onto volumes that are new.
@@ -113,8 +133,11 @@ impl Plan {
         self.steps.iter().map(|step| self.deployments_of(step.stage)).sum()
     }
 
-    /// What people see of it: `install`, `checks (4)`, `upgrade from 1.3.2+25.0.6`, `uninstall`. Not what always is.
+    /// What people see of it: `first keycloak 10.7.0+26.0.6`, `install`, `checks (4)`, `upgrade from 1.3.2+25.0.6`, `uninstall`.
+    /// Not what always is.
     pub fn parts(&self) -> Vec<String> {
+        let needs = self.needs.iter().filter(|_| self.deployments() > 0);
+        let first = needs.map(|need| format!("first {} {}", need.recipe, need.version));
         let steps = self.steps.iter().filter(|step| !matches!(step.stage, StageName::Fetch | StageName::Lint));
         let part = |step: &Step| match (&step.without, step.stage) {
             (Some(_), stage) => format!("no {stage}"),
@@ -126,7 +149,7 @@ impl Plan {
             (None, StageName::Backup) => "backup and restore".to_owned(),
             (None, stage) => stage.to_string(),
         };
-        steps.map(part).collect()
+        first.chain(steps.map(part)).collect()
     }
 }
 
@@ -153,6 +176,21 @@ mod tests {
         assert_eq!(Plan::of(Asked::Upgrade, Some("1.0.0+1")).parts()[0], "upgrade from 1.0.0+1");
         assert_eq!(Plan::of(Asked::Upgrade, None).deployments(), 2);
         assert_eq!(Plan::of(Asked::Install, None).deployments(), 1);
+    }
+
+    #[test]
+    fn what_it_needs_comes_with_the_first_deployment() {
+        let needs = vec![Needed { recipe: "sso".parse().unwrap(), version: "1.0.0+1".into(), why: "so".into() }];
+        let mut plan = Plan { needs, ..Plan::of(Asked::All, None) };
+        assert_eq!(plan.parts()[..2], ["first sso 1.0.0+1", "install"]);
+        let of =
+            |plan: &Plan| [StageName::Install, StageName::Backup, StageName::Upgrade].map(|at| plan.deployments_of(at));
+        assert_eq!((of(&plan), plan.deployments()), ([2, 1, 2], 5));
+        assert_eq!(of(&Plan { needs: plan.needs.clone(), ..Plan::of(Asked::Upgrade, None) }), [0, 0, 3]);
+        plan.give_up("sso does not come up", Some(StageName::Install));
+        assert_eq!(of(&plan), [2, 0, 0]);
+        plan.give_up("sso does not come up", None);
+        assert_eq!((plan.deployments(), plan.parts()[0].as_str()), (0, "no install"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::plan::Plan;
 use crate::secrets::redact::Redactor;
 use crate::stages::gather;
 use crate::stages::level::{self, Seen};
+use crate::stages::needs::{self, Neighbours};
 use crate::stages::secrets::Values;
 use crate::stages::teardown::{End, Means, tear_down};
 use crate::stages::{Done, Job, Learned, Source, Trouble, backup};
@@ -46,6 +47,8 @@ pub struct Engine {
     pub instance: String,
     /// Wakes the janitor.
     pub run_ended: Arc<Notify>,
+    /// Where a local run finds what its recipe needs.
+    pub neighbours: Arc<Neighbours>,
 }
 
 /// Between two attempts at closing a run that the database does not let us close.
@@ -98,7 +101,8 @@ impl Engine {
         let ledger = Ledger::new(store, Bell::of(config.bell("serve")));
         let instance = super::instance(&ledger).await?;
         let (clock, redactor) = (Clock::system(), Redactor::new());
-        Ok(Engine { config, ledger, clock, swarm, abra: Arc::new(abra), redactor, instance, run_ended: Arc::default() })
+        let (run_ended, neighbours) = (Arc::default(), Arc::default());
+        Ok(Engine { config, ledger, clock, swarm, abra: Arc::new(abra), redactor, instance, run_ended, neighbours })
     }
 
     /// Where a run keeps what it needs while it runs.
@@ -223,12 +227,15 @@ impl Engine {
             instance: self.instance.clone(),
             known: OnceLock::new(),
             values: Values::default(),
+            beside: OnceLock::new(),
+            called: None,
         })
     }
 
     fn source(&self, run: &Run) -> Source {
         if run.origin == Origin::Local {
-            return Source::Directory(PathBuf::from(&run.repo_name));
+            let neighbours = Arc::clone(&self.neighbours);
+            return Source::Directory { snapshot: PathBuf::from(&run.repo_name), neighbours };
         }
         let forge = &self.config.forge;
         Source::Forge {
@@ -278,6 +285,10 @@ impl Engine {
         self.begin_stage(job, name).await?;
         let cancel = stop.token().child_token();
         let came = job.watchdog.guard(&cancel, Box::pin(job.stage(name, &cancel, learned))).await;
+        let came = match came {
+            Err(limit) => needs::ended_by(job, learned, name, limit).await,
+            done => done,
+        };
         let well = matches!(came, Ok(Ok(_)));
         if stop.why().is_none() {
             gather::after(job, name, learned, well).await;
@@ -338,25 +349,33 @@ impl Engine {
     /// The teardown, as a stage. Says so when it could not be verified, or when the run was not what was planned.
     async fn uninstall(&self, job: &Job, learned: &Learned) -> Result<Option<String>, StoreError> {
         let name = StageName::Uninstall;
-        let Some(app) = &learned.app else {
+        if learned.apps().next().is_none() {
             let reason = Some("nothing was deployed".to_owned());
             self.end_stage(job, name, StageState::Skipped, reason, Duration::ZERO).await?;
             return Ok(None);
-        };
+        }
         self.begin_stage(job, name).await?;
         let mut listener = job.listener(name);
-        let end = tear_down(&self.means(), &app.domain, &app.stack, &job.home.abra_dir, &mut listener).await;
-        let (mut state, mut reason) = match &end {
-            End::Gone(_) => (StageState::Passed, "nothing left".to_owned()),
-            End::Left(left) => (StageState::Failed, format!("left over: {}", left.join(", "))),
-            End::Unknown(why) => (StageState::Infra, format!("whether anything is left is not known: {why}")),
-        };
-        match backup::forget(&self.swarm, &app.stack, &job.dir).await {
-            Ok(None) => {}
-            Ok(Some(count)) => job.say(name, &format!("{count} snapshots of this run removed")),
-            Err(fault) => job.say(name, &format!("snapshots of this run stay in the repository: {fault}")),
+        let (mut left_over, mut unknown) = (Vec::new(), None);
+        for app in learned.apps() {
+            let end = tear_down(&self.means(), &app.domain, &app.stack, &job.home.abra_dir, &mut listener).await;
+            match &end {
+                End::Gone(_) => job.say(name, &format!("{} is gone", app.domain)),
+                End::Left(left) => left_over.extend(left.clone()),
+                End::Unknown(why) => unknown = Some(why.clone()),
+            }
+            match backup::forget(&self.swarm, &app.stack, &job.dir).await {
+                Ok(None | Some(0)) => {}
+                Ok(Some(count)) => job.say(name, &format!("{count} snapshots of this run removed")),
+                Err(fault) => job.say(name, &format!("snapshots of this run stay in the repository: {fault}")),
+            }
+            self.torn_down(app.id, end).await?;
         }
-        self.torn_down(app.id, end).await?;
+        let (mut state, mut reason) = match unknown {
+            _ if !left_over.is_empty() => (StageState::Failed, format!("left over: {}", left_over.join(", "))),
+            Some(why) => (StageState::Infra, format!("whether anything is left is not known: {why}")),
+            None => (StageState::Passed, "nothing left".to_owned()),
+        };
         if let Some(miscounted) = self.count_deployments(job, learned).await?
             && state == StageState::Passed
         {
@@ -392,6 +411,10 @@ impl Engine {
         if job.run.asked != Asked::All || job.run.upgrade_from.is_some() {
             return Ok(());
         }
+        // That what it needs could not be put up says nothing of the recipe.
+        if learned.plan.untestable.is_some() && job.known().unsupported().is_none() {
+            return Ok(());
+        }
         let (id, own_checks) = (job.run.id, learned.plan.own_checks);
         self.ledger
             .write("could not note the level", move |tx| {
@@ -411,8 +434,8 @@ impl Engine {
 
     /// What a run came to in which nothing went wrong, with what it says nothing of. One that could try nothing is not green.
     async fn unbroken(&self, id: RunId, plan: &Plan) -> Result<Verdict, StoreError> {
-        if let Some(reason) = &plan.unsupported {
-            return Ok(Verdict { outcome: Outcome::Infra, reason: format!("unsupported: {reason}") });
+        if let Some(reason) = &plan.untestable {
+            return Ok(Verdict { outcome: Outcome::Infra, reason: reason.clone() });
         }
         let rows = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
         let untested = rows.iter().filter(|row| row.state == StageState::NotTested);

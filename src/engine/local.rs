@@ -22,10 +22,12 @@ use crate::config::{self, Config};
 use crate::dev::setup;
 use crate::evidence::{self, result};
 use crate::git;
+use crate::knowledge::{self, BaseFiles};
 use crate::logs;
-use crate::model::{Asked, Origin, Outcome, RunId, VersionName};
+use crate::model::{Asked, Origin, Outcome, RecipeName, RunId, VersionName};
 use crate::recipe;
 use crate::reconcile;
+use crate::stages::needs::Neighbours;
 use crate::store::runs::NewRun;
 use crate::store::{Store, StoreError, evidence as kept, runs, stages};
 
@@ -41,6 +43,9 @@ pub struct Args {
     /// The version to upgrade from, where the usual one is not wanted.
     #[arg(long, value_name = "VERSION")]
     from: Option<VersionName>,
+    /// A recipe that this one needs, and its directory; without it, ../NAME. Once for each.
+    #[arg(long, value_name = "NAME=PATH", value_parser = neighbour)]
+    with: Vec<(RecipeName, PathBuf)>,
     /// An appliance's configuration, for its domain, proxy and limits.
     #[arg(long, short, conflicts_with = "dev")]
     config: Option<PathBuf>,
@@ -102,12 +107,15 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     };
     let (state, _lock) = StateDir::make()?;
     let config = Arc::new(configured(&args, &state.0, deploys).await?);
+    all_needed(&args, &config, &path)?;
     let source = state.0.join("source");
     let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
 
     let store = Store::open(&config.database())?;
-    let engine =
+    let mut engine =
         Engine::at_hand(Arc::clone(&config), store.clone()).await.map_err(|error| NotRun::Machine(causes(&error)))?;
+    let parent = path.parent().map(Path::to_owned);
+    engine.neighbours = Arc::new(Neighbours { with: args.with.iter().cloned().collect(), parent });
     take_over_from_killed(&engine).await;
     let (ledger, clock) = (engine.ledger.clone(), engine.clock.clone());
     let new = NewRun {
@@ -148,6 +156,24 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let _ = shown.await;
     interrupted.abort();
     conclude(&args, &config, &store, id).await
+}
+
+/// A name that is mistyped would otherwise change nothing, without a word.
+fn all_needed(args: &Args, config: &Config, path: &Path) -> Result<(), NotRun> {
+    let Ok(recipe) = recipe::open(path) else { return Ok(()) };
+    // What is wrong with what is said of it is for fetch and lint to say.
+    let known = knowledge::read(Some(&config.recipes_dir), &recipe.name, path, &BaseFiles::TheHead);
+    let Ok(needs) = known.map(|known| known.needs()) else { return Ok(()) };
+    let stranger = args.with.iter().find(|(name, _)| needs.iter().all(|need| need.recipe != *name));
+    stranger
+        .map_or(Ok(()), |(name, _)| Err(NotRun::Usage(format!("`--with {name}`: {} does not need it", recipe.name))))
+}
+
+fn neighbour(text: &str) -> Result<(RecipeName, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write `--with NAME=PATH`")?;
+    let path = std::fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?;
+    let name = name.parse().map_err(|error: crate::model::NotA| error.to_string())?;
+    if path.is_dir() { Ok((name, path)) } else { Err(format!("{} is no directory", path.display())) }
 }
 
 /// Ctrl-C ends the run as any other cancel does: with its teardown.

@@ -126,6 +126,7 @@ pub async fn runner(
         redactor,
         instance,
         run_ended: Arc::default(),
+        neighbours: Arc::default(),
     };
 
     heart.state("recovering");

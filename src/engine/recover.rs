@@ -70,7 +70,8 @@ pub async fn recover(engine: &Engine) -> Result<usize, StoreError> {
 
 /// Tears down what an open run made, marks it interrupted and queues its next attempt.
 pub async fn close(engine: &Engine, id: RunId, why: &'static str) -> Result<(), StoreError> {
-    for app in engine.ledger.store.read(move |db| apps::of_run(db, id)).await? {
+    // What was made first was needed by what came after it.
+    for app in engine.ledger.store.read(move |db| apps::of_run(db, id)).await?.into_iter().rev() {
         if app.gone_at.is_none() {
             take_down(engine, &app).await?;
         }

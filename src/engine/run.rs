@@ -121,7 +121,7 @@ pub fn learn(
     report_comment(tx, &run, now)
 }
 
-/// What fetch found out of what is going to be done. Stages that are left out are over with that.
+/// What was found out of what is going to be done. Stages that are left out are over with that.
 pub fn settle_plan(tx: &Transaction, id: RunId, plan: &Plan, now: Time) -> Result<(), StoreError> {
     let run = running(tx, id)?;
     let text = serde_json::to_string(plan).map_err(|error| StoreError::Refused(format!("the plan: {error}")))?;
@@ -129,7 +129,9 @@ pub fn settle_plan(tx: &Transaction, id: RunId, plan: &Plan, now: Time) -> Resul
     if let Some(base) = &plan.base {
         runs::set_base(tx, id, &base.name)?;
     }
-    for step in &plan.steps {
+    let rows = stages::of_run(tx, id)?;
+    let waits = |name| rows.iter().any(|row| row.name == name && row.state == StageState::Waiting);
+    for step in plan.steps.iter().filter(|step| waits(step.stage)) {
         let Some((state, reason)) = step.without.as_ref().map(Without::said) else { continue };
         let end = StageEnd { state, reason: Some(reason.to_owned()), waited: Duration::ZERO };
         end_stage(tx, id, step.stage, &end, now)?;
@@ -286,8 +288,8 @@ pub fn finish_or_retry(
 ) -> Result<(Verdict, Option<RunId>), StoreError> {
     let run = running(tx, id)?;
     let mut verdict = verdict;
-    // What is declared to be impossible here would be so again.
-    let hopeless = run.cancel_at.is_some() || run.planned().unsupported.is_some();
+    // What cannot be tested here would be so again.
+    let hopeless = run.cancel_at.is_some() || run.planned().untestable.is_some();
     let again = verdict.outcome == Outcome::Infra && !hopeless && run.origin != Origin::Local;
     if again && run.attempt >= ATTEMPTS {
         verdict.reason = format!("{}, the last of {ATTEMPTS} attempts", verdict.reason);

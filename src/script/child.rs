@@ -115,9 +115,7 @@ fn serve(stream: UnixStream) -> io::Result<()> {
                 host.say(&FromChild::Ready)?;
             }
             ToChild::Run { script, job, app, inputs } => {
-                let names =
-                    app["hosts"].as_array().into_iter().flatten().filter_map(|host| host.as_str().map(str::to_owned));
-                *hosts.borrow_mut() = names.collect();
+                *hosts.borrow_mut() = reachable(&app);
                 let used: usize = loaded.iter().flatten().map(|one| one.machine.lua.used_memory()).sum();
                 let one = loaded.get(script).and_then(Option::as_ref).ok_or_else(no_such_script)?;
                 let others = used - one.machine.lua.used_memory();
@@ -128,6 +126,13 @@ fn serve(stream: UnixStream) -> io::Result<()> {
             ToChild::Begin { .. } | ToChild::Answer(_) => return Err(io::Error::other("that was not asked for")),
         }
     }
+}
+
+/// Names of the app and of what it needs, to which a redirect may lead.
+fn reachable(app: &Json) -> Vec<String> {
+    let needed = app["needs"].as_object().into_iter().flat_map(|needs| needs.values());
+    let names = std::iter::once(app).chain(needed).filter_map(|one| one["hosts"].as_array()).flatten();
+    names.filter_map(|host| host.as_str().map(str::to_owned)).collect()
 }
 
 fn no_such_script() -> io::Error {

@@ -237,7 +237,7 @@ mod tests {
                 "a.lua:5: there are two jobs called `a`; the first is in line 1; give one of them another name",
                 "a.lua:6: job `lonely` needs nothing, so nothing would ever start it; name the moment it runs at, such as `install`, or a job it comes after",
                 "a.lua:7: job `typo` needs `instal`, which is neither a job of this script nor a moment; did you mean `install`?",
-                "a.lua:8: job `stranger` needs `nowhere`, which is neither a job of this script nor a moment; moments are install, base, upgrade, backup, in-place, restore",
+                "a.lua:8: job `stranger` needs `nowhere`, which is neither a job of this script nor a moment; moments are needs, install, base, upgrade, backup, in-place, restore",
                 "a.lua:9: `upgrade` is a moment of the run and cannot name a job; call it `after-upgrade`, for example",
                 "a.lua:10: job `twice` names its input `install` twice; leave one of them out",
                 "a.lua:11: jobs wait for each other: own → own; let one of them need a moment instead",

@@ -212,6 +212,11 @@ impl Host {
         Ok(results)
     }
 
+    /// Whose scripts they are.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
     /// Nothing more will happen: the jobs that are left were skipped, because of what did not come. Ends the child.
     pub fn finish(mut self, events: Events<'_>) -> Vec<JobResult> {
         let mut results = Vec::new();
@@ -635,6 +640,16 @@ impl Call<'_> {
         command: Vec<String>,
         stdin: Option<Vec<u8>>,
     ) -> Result<Value, ToolError> {
+        let of_another = service.split_once('/').and_then(|(recipe, own)| Some((recipe.parse().ok()?, own.to_owned())));
+        let (beside, service) = match of_another {
+            Some(_) if self.side != Side::Appliance => {
+                let text = "scripts of a recipe's repository run commands in the recipe's own services; move the script to the \
+                            appliance's side of the recipe";
+                return Err(ToolError::Failed(text.into()));
+            }
+            Some((recipe, service)) => (Some(recipe), service),
+            None => (None, service),
+        };
         let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if service.is_empty() || service.len() > 63 || !service.chars().all(name) {
             return Err(ToolError::Failed(format!("`{}` is no service of this recipe", brief(&service))));
@@ -642,7 +657,7 @@ impl Call<'_> {
         if command.is_empty() || command.iter().any(|word| word.contains('\0')) {
             return Err(ToolError::Failed("a command has at least one word, and no zero bytes".into()));
         }
-        let answer = self.tools.exec(ExecRequest { service, command, stdin }).await?;
+        let answer = self.tools.exec(ExecRequest { beside, service, command, stdin }).await?;
         if answer.out.0.len().max(answer.err.0.len()) > LARGEST_STREAM {
             return Err(ToolError::Infra("an output that was not cut".into()));
         }

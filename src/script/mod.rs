@@ -38,6 +38,8 @@ use crate::model::NotA;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Moment {
+    /// What the recipe needs stands, and nothing else yet.
+    Needs,
     /// The head runs and answers for the first time: deployed afresh, or over the base where only that was asked for.
     Install,
     /// The base of the upgrade was deployed and answers.
@@ -53,11 +55,19 @@ pub enum Moment {
 }
 
 impl Moment {
-    pub const ALL: [Moment; 6] =
-        [Moment::Install, Moment::Base, Moment::Upgrade, Moment::Backup, Moment::InPlace, Moment::Restore];
+    pub const ALL: [Moment; 7] = [
+        Moment::Needs,
+        Moment::Install,
+        Moment::Base,
+        Moment::Upgrade,
+        Moment::Backup,
+        Moment::InPlace,
+        Moment::Restore,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Moment::Needs => "needs",
             Moment::Install => "install",
             Moment::Base => "base",
             Moment::Upgrade => "upgrade",
@@ -77,7 +87,7 @@ impl fmt::Display for Moment {
 impl FromStr for Moment {
     type Err = NotA;
     fn from_str(text: &str) -> Result<Moment, NotA> {
-        let expected = "a moment of the run (install, base, upgrade, backup, in-place, restore)";
+        let expected = "a moment of the run (needs, install, base, upgrade, backup, in-place, restore)";
         Moment::ALL
             .into_iter()
             .find(|moment| moment.as_str() == text)

@@ -3,6 +3,8 @@
 //! There are few of them: `file`, `sql`, `retry`, cookies and redirects are made of these inside the sandbox, where a mistake
 //! in them hurts nobody.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::BoxFuture;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -25,16 +27,24 @@ pub struct App {
     /// `https://` and the domain; no slash at its end.
     pub url: String,
     pub domain: AppDomain,
-    /// Every name it answers to, `domain` among them. Requests go there and nowhere else.
+    /// Every name it answers to, `domain` among them. Requests go there, to what it needs, and nowhere else.
     pub hosts: Vec<AppDomain>,
     pub recipe: RecipeName,
     /// What the version label says.
     pub version: Option<String>,
+    /// What runs beside it since it needs it; those need nothing.
+    pub needs: BTreeMap<RecipeName, App>,
 }
 
 impl App {
     pub fn new(recipe: RecipeName, domain: AppDomain) -> App {
-        App { url: format!("https://{domain}"), hosts: vec![domain.clone()], domain, recipe, version: None }
+        let url = format!("https://{domain}");
+        App { url, hosts: vec![domain.clone()], domain, recipe, version: None, needs: BTreeMap::new() }
+    }
+
+    /// Every name that a request may go to.
+    pub fn reachable(&self) -> impl Iterator<Item = &AppDomain> {
+        self.hosts.iter().chain(self.needs.values().flat_map(|other| &other.hosts))
     }
 
     /// An address of the app: absolute, or a path below it. Everything else is refused, with the reason.
@@ -45,7 +55,7 @@ impl App {
             return Err(format!("`{}` is not http or https", shortened(address)));
         }
         let host = url.host_str().unwrap_or_default();
-        if !self.hosts.iter().any(|allowed| allowed.as_str() == host) {
+        if !self.reachable().any(|allowed| allowed.as_str() == host) {
             return Err(format!("{host} is not this app ({}); a script reaches nothing else", self.domain));
         }
         if url.port().is_some_and(|port| base.port() != Some(port))
@@ -112,6 +122,8 @@ pub struct HttpAnswer {
 /// A command in a container of a service. No secret belongs in `command`: Docker's events carry it.
 #[derive(Clone, Debug)]
 pub struct ExecRequest {
+    /// The recipe, where it is one that runs beside the app.
+    pub beside: Option<RecipeName>,
     /// The service's name in the recipe, without the stack.
     pub service: String,
     pub command: Vec<String>,
@@ -165,6 +177,16 @@ pub(super) fn told<T: Serialize>(answer: &T) -> Result<Value, ToolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_reaches_what_its_app_needs_too() {
+        let mut app = App::new("notes".parse().unwrap(), "note-1.ci.test".parse().unwrap());
+        assert!(app.resolve("https://keyc-2.ci.test/realms").is_err());
+        let keycloak = App::new("keycloak".parse().unwrap(), "keyc-2.ci.test".parse().unwrap());
+        app.needs.insert("keycloak".parse().unwrap(), keycloak);
+        assert_eq!(app.resolve("https://keyc-2.ci.test/realms").unwrap().path(), "/realms");
+        assert_eq!(told(&app).unwrap()["needs"]["keycloak"]["url"], "https://keyc-2.ci.test");
+    }
 
     #[test]
     fn a_script_reaches_its_app_and_nothing_else() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::checks::Standing;
 use super::deploy::{self, Deployed};
 use super::markers::{self, Choice, Marker, Planted};
 use super::{Done, Job, Learned, Trouble};
@@ -67,7 +68,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
             "the labels ask for a backup, and there is no volume of which anything would be kept".to_owned(),
         ));
     }
-    learned.scripts.at(job, cancel, BACKUP, &[Moment::Install], &deployed).await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::Install], Standing::App(&deployed)).await?;
     let step = Step { job, cancel, service: BackupService::find(&job.swarm).await?, wanted, stack };
     let Choice { mut markers, declared, homeless } = markers::choose(&deployed.said, job.known());
     markers.retain(|marker| marker.is_kept(&step.wanted));
@@ -85,11 +86,11 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
 
     deploy::settle(job, cancel, BACKUP, &deployed).await?;
     let kept = step.keep(&deployed, &planted).await?;
-    learned.scripts.at(job, cancel, BACKUP, &[Moment::Backup], &deployed).await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::Backup], Standing::App(&deployed)).await?;
     markers::damage(job, cancel, BACKUP, &deployed, &planted).await?;
     step.restore(&deployed, &kept, "restored in place").await?;
     markers::look(job, cancel, BACKUP, &deployed, &planted, "after the restore in place").await?;
-    learned.scripts.at(job, cancel, BACKUP, &[Moment::InPlace], &deployed).await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::InPlace], Standing::App(&deployed)).await?;
 
     learned.deployed = None;
     deploy::take_down(job, BACKUP, &deployed.made).await?;
@@ -97,7 +98,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     learned.deployed = Some(afresh.clone());
     step.restore(&afresh, &kept, "restored into a fresh app").await?;
     markers::look(job, cancel, BACKUP, &afresh, &planted, "after the restore into a fresh app").await?;
-    learned.scripts.at(job, cancel, BACKUP, &[Moment::Restore], &afresh).await?;
+    learned.scripts.at(job, cancel, BACKUP, &[Moment::Restore], Standing::App(&afresh)).await?;
     markers::remove(job, cancel, BACKUP, &afresh, &planted).await?;
     let note = format!("snapshot {} restored in place and into a fresh app", kept.short());
     Ok(Done { note: Some(note), waited: afresh.waited })

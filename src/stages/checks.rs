@@ -18,7 +18,7 @@ use super::scripts::Scripts;
 use super::{Done, Job, Trouble};
 use crate::engine::run::checked;
 use crate::knowledge::{Check, Kind};
-use crate::model::{AppDomain, CheckState, StageName};
+use crate::model::{AppDomain, CheckState, RecipeName, StageName};
 use crate::probe::Prober;
 use crate::script::Moment;
 use crate::script::tools::App;
@@ -29,6 +29,17 @@ use crate::swarm::SwarmFault;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Characters of what was got that a row keeps.
 const SHOWN: usize = 300;
+
+/// What of a run stands.
+#[derive(Clone, Copy)]
+pub(super) enum Standing<'a> {
+    App(&'a Deployed),
+    /// Nothing but what the app needs, which comes next.
+    Beside {
+        recipe: &'a RecipeName,
+        domain: &'a AppDomain,
+    },
+}
 
 /// What a look came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +62,7 @@ struct Look<'a> {
     cancel: &'a CancellationToken,
     deployed: &'a Deployed,
     app: App,
-    /// Second names by their variables.
+    /// Second names by their variables, and what stands beside it by its recipe.
     hosts: BTreeMap<String, AppDomain>,
     prober: Prober,
     window: Window<'a>,
@@ -71,7 +82,7 @@ pub(super) async fn at(
     if let Err(Trouble::Ended) = looked {
         return looked;
     }
-    let ran = scripts.at(job, cancel, stage, moments, deployed).await;
+    let ran = scripts.at(job, cancel, stage, moments, Standing::App(deployed)).await;
     let is_recipes = |trouble: &Trouble| matches!(trouble, Trouble::Recipe(_));
     match (looked, ran) {
         (Ok(done), ran) => ran.map(|()| done),
@@ -81,10 +92,12 @@ pub(super) async fn at(
 }
 
 async fn look(job: &Job, cancel: &CancellationToken, stage: StageName, deployed: &Deployed) -> Result<Done, Trouble> {
-    let app = app(job, deployed)?;
-    let hosts = hosts(job, deployed)?;
+    let app = app(job, Standing::App(deployed))?;
+    let mut hosts = hosts(job, &deployed.made.domain)?;
+    let beside = job.beside().iter().map(|beside| (beside.need.recipe.to_string(), beside.domain.clone()));
+    hosts.extend(beside);
     let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
-    let window = Window::of(job, cancel, app.hosts.clone());
+    let window = Window::of(job, cancel, app.reachable().cloned().collect());
     let mut look = Look { job, cancel, deployed, app, hosts, prober, window };
     let mut tally = Tally::default();
 
@@ -105,24 +118,43 @@ async fn look(job: &Job, cancel: &CancellationToken, stage: StageName, deployed:
     tally.verdict()
 }
 
-/// The app as checks and scripts see it.
-pub(super) fn app(job: &Job, deployed: &Deployed) -> Result<App, Trouble> {
-    let mut app = App::new(deployed.tree.recipe.name.clone(), deployed.made.domain.clone());
-    app.hosts.extend(hosts(job, deployed)?.into_values());
-    app.version.clone_from(&deployed.said.version);
+/// The app as checks and scripts see it, and what stands beside it.
+pub(super) fn app(job: &Job, standing: Standing<'_>) -> Result<App, Trouble> {
+    let (recipe, domain) = match standing {
+        Standing::App(deployed) => (&deployed.tree.recipe.name, &deployed.made.domain),
+        Standing::Beside { recipe, domain } => (recipe, domain),
+    };
+    let mut app = App::new(recipe.clone(), domain.clone());
+    app.hosts.extend(hosts(job, domain)?.into_values());
+    if let Standing::App(deployed) = standing {
+        app.version.clone_from(&deployed.said.version);
+    }
+    for beside in job.beside() {
+        let mut other = App::new(beside.recipe.name.clone(), beside.domain.clone());
+        other.hosts.extend(hosts(&beside.job, &beside.domain)?.into_values());
+        other.version = Some(beside.needed.version.clone());
+        app.needs.insert(beside.need.recipe.clone(), other);
+    }
     Ok(app)
 }
 
-fn hosts(job: &Job, deployed: &Deployed) -> Result<BTreeMap<String, AppDomain>, Trouble> {
-    job.known().hosts(&deployed.made.domain).map_err(|error| Trouble::Recipe(format!("a second name: {error}")))
+fn hosts(job: &Job, domain: &AppDomain) -> Result<BTreeMap<String, AppDomain>, Trouble> {
+    job.known().hosts(domain).map_err(|error| Trouble::Recipe(format!("a second name: {error}")))
 }
 
 impl Look<'_> {
     /// Looks, and again for as long as the check says.
     async fn until(&mut self, check: &Check) -> Result<Came, Trouble> {
         let deadline = Instant::now() + check.until;
+        if let Some(host) = check.kind.host().filter(|host| !self.hosts.contains_key(*host)) {
+            return Ok(Came::Badly(format!(
+                "nothing is called `{host}`: what the recipe needs counts once it is merged"
+            )));
+        }
+        let beside: Vec<_> = self.job.beside().iter().map(|beside| (&beside.need.recipe, &beside.domain)).collect();
+        let kind = check.kind.with_domains(&beside);
         loop {
-            let came = match &check.kind {
+            let came = match &kind {
                 Kind::Http(wanted) => self.http(wanted).await,
                 Kind::Tcp { service, port, contains } => self.tcp(service, *port, contains.as_deref()).await,
                 Kind::Run { service, command, exit, contains } => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, Job, Learned, Source, Trouble, backup, base, names, off_the_runtime};
+use super::{Done, Job, Learned, Source, Trouble, backup, base, names, needs, off_the_runtime};
 use crate::engine::{causes, run};
 use crate::git::{self, GitError};
 use crate::knowledge::{self, BaseFiles};
@@ -39,12 +39,15 @@ pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned)
     job.ledger
         .write("could not note what the recipe is", move |tx| run::learn(tx, id, &name, known.as_deref(), &at, now))
         .await?;
-    let note = match &version {
-        Some(version) => format!("{} {version}", recipe.name),
-        None => recipe.name.to_string(),
-    };
     know(job, &recipe, learned).await?;
-    settle_plan(job, &recipe, backup, learned).await?;
+    settle_plan(job, cancel, &recipe, backup, learned).await?;
+    let mut note = recipe.name.to_string();
+    if let Some(version) = &version {
+        note.extend([" ", version]);
+    }
+    for need in &learned.plan.needs {
+        note.extend([", beside it ", need.recipe.as_str(), " ", &need.version]);
+    }
     (learned.recipe, learned.domain) = (Some(recipe), Some(domain));
     Ok(Done { note: Some(note), ..Done::default() })
 }
@@ -52,7 +55,7 @@ pub async fn fetch(job: &Job, cancel: &CancellationToken, learned: &mut Learned)
 /// Reads what appliance and repository say of the recipe. What the repository says wrongly is lint's to tell, with the rest.
 async fn know(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), Trouble> {
     let base = match (&job.source, job.run.base_branch.as_deref()) {
-        (Source::Directory(_), _) => BaseFiles::TheHead,
+        (Source::Directory { .. }, _) => BaseFiles::TheHead,
         (Source::Forge { .. }, None) => BaseFiles::Branch(None),
         (Source::Forge { .. }, Some(branch)) => {
             let tip = format!("refs/remotes/origin/{branch}");
@@ -74,6 +77,7 @@ async fn know(job: &Job, recipe: &Recipe, learned: &mut Learned) -> Result<(), T
 /// The plan as it is going to be, now that the repository is there to ask.
 async fn settle_plan(
     job: &Job,
+    cancel: &CancellationToken,
     recipe: &Recipe,
     backup: Result<(), Without>,
     learned: &mut Learned,
@@ -81,7 +85,7 @@ async fn settle_plan(
     let (plan, known) = (&mut learned.plan, job.known());
     plan.own_checks = known.checks().count() + Side::BOTH.map(|side| known.scripts(side).len()).iter().sum::<usize>();
     if let Some(reason) = known.unsupported() {
-        plan.give_up(reason);
+        plan.give_up(&format!("unsupported: {reason}"), None);
     }
     for stage in [StageName::Backup, StageName::Upgrade] {
         if let Some(reason) = known.not_applicable(stage) {
@@ -97,17 +101,26 @@ async fn settle_plan(
             Err(reason) => plan.leave_out(StageName::Upgrade, Without::NotTested(reason)),
         }
     }
+    // What is not going to be deployed needs nothing beside it.
+    if plan.deployments() > 0 {
+        match needs::fetch(job, cancel, &recipe.name).await {
+            Ok(beside) => {
+                plan.needs = beside.iter().map(|beside| beside.needed.clone()).collect();
+                drop(job.beside.set(beside));
+            }
+            Err(Trouble::NotTested(why)) => plan.give_up(&why, None),
+            Err(trouble) => return Err(trouble),
+        }
+    }
     job.say(FETCH, &format!("plan: {}; {} deployments", plan.parts().join(", "), plan.deployments()));
-    let (id, now, plan) = (job.run.id, job.clock.now(), plan.clone());
-    job.ledger.write("could not note the plan", move |tx| run::settle_plan(tx, id, &plan, now)).await?;
-    Ok(())
+    needs::settle(job, plan).await
 }
 
 /// The commit, its tags and the base branch, in a directory without any of the repository's own settings.
 async fn get(job: &Job, cancel: &CancellationToken, clone: &Path) -> Result<(), Trouble> {
     let run = &job.run;
     let (url, token_file) = match &job.source {
-        Source::Directory(snapshot) => {
+        Source::Directory { snapshot, .. } => {
             job.say(FETCH, "taking the directory as it is");
             return std::fs::rename(snapshot, clone)
                 .map_err(|error| Trouble::Infra(format!("{} cannot be moved: {error}", snapshot.display())));

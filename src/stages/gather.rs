@@ -24,7 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What was deployed: the one compose file that came of all, and each image with its digests.
 pub(super) async fn deployed(job: &Job, stage: StageName, app: &Deployed) {
-    let which = if app.tree.commit == job.run.head { "head" } else { "base" };
+    let which = match &job.called {
+        Some(name) => name.as_str(),
+        None if app.tree.commit == job.run.head => "head",
+        None => "base",
+    };
     let compose = app.said.compose.render_masked().into_bytes();
     job.evidence.put(stage, &format!("compose.{which}.yml"), EvidenceKind::Text, compose).await;
     match images(&job.swarm, &app.made.stack).await {
@@ -35,19 +39,14 @@ pub(super) async fn deployed(job: &Job, stage: StageName, app: &Deployed) {
 
 /// How the app stands at the end of a stage, and what it said where that ended badly.
 pub async fn after(job: &Job, stage: StageName, learned: &Learned, well: bool) {
-    let Some(app) = &learned.app else { return };
     let gathering = async {
-        let (services, tasks) = match tokio::try_join!(job.swarm.services(&app.stack), job.swarm.tasks(&app.stack)) {
-            Ok(found) => found,
-            Err(fault) => return job.say(stage, &format!("how the services stand is not known: {fault}")),
-        };
-        if services.is_empty() {
-            return;
+        if let Some(app) = &learned.app {
+            stands(job, stage, &stage.to_string(), &app.stack, well).await;
         }
-        let states: Vec<State> = services.iter().map(|service| State::of(service, &tasks)).collect();
-        keep_json(job, stage, &format!("services.{stage}.json"), &states).await;
-        if !well {
-            join_all(services.iter().take(SERVICES).map(|service| last_lines(job, stage, service))).await;
+        // What stands beside it is of interest only where something went wrong.
+        for (beside, standing) in job.beside().iter().zip(&learned.beside).filter(|_| !well) {
+            let Some(app) = &standing.app else { continue };
+            stands(job, stage, &format!("{stage}.{}", beside.need.recipe), &app.stack, well).await;
         }
     };
     if tokio::time::timeout(PATIENCE, gathering).await.is_err() {
@@ -55,12 +54,27 @@ pub async fn after(job: &Job, stage: StageName, learned: &Learned, well: bool) {
     }
 }
 
-async fn last_lines(job: &Job, stage: StageName, service: &Service) {
+async fn stands(job: &Job, stage: StageName, named: &str, stack: &StackName, well: bool) {
+    let (services, tasks) = match tokio::try_join!(job.swarm.services(stack), job.swarm.tasks(stack)) {
+        Ok(found) => found,
+        Err(fault) => return job.say(stage, &format!("how the services stand is not known: {fault}")),
+    };
+    if services.is_empty() {
+        return;
+    }
+    let states: Vec<State> = services.iter().map(|service| State::of(service, &tasks)).collect();
+    keep_json(job, stage, &format!("services.{named}.json"), &states).await;
+    if !well {
+        join_all(services.iter().take(SERVICES).map(|service| last_lines(job, stage, named, service))).await;
+    }
+}
+
+async fn last_lines(job: &Job, stage: StageName, named: &str, service: &Service) {
     match job.swarm.service_lines(&service.name, LINES).await {
         Ok(lines) if lines.is_empty() => {}
         Ok(lines) => {
             let text = lines.join("\n") + "\n";
-            let name = format!("log.{stage}.{}.txt", service.short());
+            let name = format!("log.{named}.{}.txt", service.short());
             job.evidence.put(stage, &name, EvidenceKind::Text, text.into_bytes()).await;
         }
         Err(fault) => job.say(stage, &format!("what {} said last is not known: {fault}", service.short())),

@@ -29,7 +29,11 @@ pub(super) async fn assert(
 ) -> Result<(), Trouble> {
     let (services, tasks) = tokio::try_join!(job.swarm.services(stack), job.swarm.tasks(stack))?;
     let expected = commit.short();
-    let named = if *commit == job.run.head { "the head" } else { "the base" };
+    let named = match &job.called {
+        Some(name) => name.as_str(),
+        None if *commit == job.run.head => "the head",
+        None => "the base",
+    };
     let stamp = stamp(&services, stack.as_str());
     let shown = stamp.clone().unwrap_or_else(|| "no stamp".to_owned());
     let stamped = stamp.as_deref().map(|stamp| stamp.trim_end_matches("+U")) == Some(expected);

@@ -3,10 +3,11 @@
 use tokio_util::sync::CancellationToken;
 
 use super::picture::Picture;
-use super::{Done, Job, Learned, Trouble, deploy};
+use super::{Done, Job, Learned, Trouble, deploy, needs};
 use crate::model::StageName;
 
 pub async fn install(job: &Job, cancel: &CancellationToken, learned: &mut Learned) -> Result<Done, Trouble> {
+    needs::stand(job, cancel, StageName::Install, learned).await?;
     let head = learned.head(job)?;
     let deployed = deploy::fresh(job, cancel, StageName::Install, learned, &head).await?;
     let done = Done { note: Some(deployed.note.clone()), waited: deployed.waited };

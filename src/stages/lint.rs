@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::scripts::{Scripts, Undefined};
-use super::{Done, Job, Learned, Trouble, base, off_the_runtime, policy};
+use super::{Done, Job, Learned, Trouble, base, needs, off_the_runtime, policy};
 use crate::engine::causes;
 use crate::knowledge;
 use crate::model::{CheckState, StageName};
@@ -57,7 +57,20 @@ pub async fn lint(job: &Job, cancel: &CancellationToken, learned: &mut Learned) 
     match findings.iter().find(|finding| finding.severity == Severity::Error) {
         Some(first) if errors > 1 => Err(Trouble::Recipe(format!("{first} (and {} more)", errors - 1))),
         Some(first) => Err(Trouble::Recipe(first.to_string())),
-        None => Ok(Done { note: told(warnings, job.known().notes()), waited: Duration::ZERO }),
+        None => {
+            let mut notes = job.known().notes().to_vec();
+            notes.extend(beside(job, learned).await?);
+            Ok(Done { note: told(warnings, &notes), waited: Duration::ZERO })
+        }
+    }
+}
+
+/// Why what the head needs may not be deployed: nothing of the head can be tried then.
+async fn beside(job: &Job, learned: &mut Learned) -> Result<Option<String>, Trouble> {
+    let Err(trouble) = needs::lint(job).await else { return Ok(None) };
+    match needs::give_up(job, learned, None, trouble).await? {
+        Trouble::NotTested(words) => Ok(Some(words)),
+        trouble => Err(trouble),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod level;
 pub mod lint;
 pub mod markers;
 pub mod names;
+pub mod needs;
 pub mod overlay;
 pub mod picture;
 mod policy;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use self::deploy::{Deployed, Tree};
+use self::needs::{Beside, Neighbours};
 use self::picture::Picture;
 use self::scripts::Scripts;
 use self::teardown::Means;
@@ -44,7 +46,7 @@ use crate::engine::watchdog::{Watchdog, spoken};
 use crate::evidence::Evidence;
 use crate::knowledge::Knowledge;
 use crate::logs::Log;
-use crate::model::{AppDomain, CheckState, StackName, StageName};
+use crate::model::{AppDomain, CheckState, RecipeName, StackName, StageName};
 use crate::plan::Plan;
 use crate::recipe::{Finding, Recipe, RecipeError};
 use crate::sandbox::Stream;
@@ -86,7 +88,7 @@ pub enum Source {
     /// A repository on the forge, read with the token in a file.
     Forge { url: String, token_file: PathBuf },
     /// A snapshot of a directory of this machine; it is used up.
-    Directory(PathBuf),
+    Directory { snapshot: PathBuf, neighbours: Arc<Neighbours> },
 }
 
 /// One run, and everything its stages need.
@@ -111,6 +113,10 @@ pub struct Job {
     pub known: OnceLock<Knowledge>,
     /// The app's secrets, as they were made in this run.
     pub values: secrets::Values,
+    /// What has to run beside the app, once fetch has brought it.
+    pub beside: OnceLock<Vec<Beside>>,
+    /// The recipe, where it is one that only stands beside the one that is tested.
+    pub called: Option<RecipeName>,
 }
 
 /// What the stages learned on the way.
@@ -123,6 +129,8 @@ pub struct Learned {
     pub deployed: Option<Deployed>,
     /// What is torn down at the end, from the moment it was intended.
     pub app: Option<Made>,
+    /// What stands beside it, in the order in which it was put up.
+    pub beside: Vec<Learned>,
     /// Being taken, of the front page.
     pub picture: Option<Picture>,
     /// What is wrong with what the repository says of its test: lint's to judge.
@@ -147,6 +155,7 @@ impl Learned {
             domain: None,
             deployed: None,
             app: None,
+            beside: Vec::new(),
             picture: None,
             misread: Vec::new(),
             scripts: Scripts::default(),
@@ -158,6 +167,11 @@ impl Learned {
             (Some(recipe), Some(domain)) => Ok((recipe, domain)),
             _ => Err(Trouble::Infra("a stage ran before fetch, which is a fault of cc-ci".into())),
         }
+    }
+
+    /// All that was intended, the last first: the app, then what it needed.
+    pub fn apps(&self) -> impl Iterator<Item = &Made> {
+        self.app.iter().chain(self.beside.iter().rev().filter_map(|beside| beside.app.as_ref()))
     }
 
     /// The head, where abra takes it from.
@@ -197,16 +211,27 @@ impl Job {
         self.known.get().unwrap_or(&NOTHING)
     }
 
-    /// Variables of the app that appliance and repository declare, second names among them.
+    /// Variables of the app that appliance and repository declare, second names among them, and where what it needs lives.
     fn declared(&self, domain: &AppDomain) -> Result<BTreeMap<String, String>, Trouble> {
         let known = self.known();
         let hosts = known.hosts(domain).map_err(|error| Trouble::Recipe(format!("a second name: {error}")))?;
         let env = known.env().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Ok(hosts.into_iter().map(|(name, host)| (name, host.to_string())).chain(env).collect())
+        let wired = self.beside().iter().flat_map(|beside| beside.need.wired(&beside.domain));
+        let wired = wired.filter(|(name, _)| !known.overrules(name));
+        Ok(hosts.into_iter().map(|(name, host)| (name, host.to_string())).chain(env).chain(wired).collect())
     }
 
-    /// The value of a secret: of the app, as it was made in this run, or of the appliance for who is on its side. Else why not.
+    /// The value of a secret: of the app, as it was made in this run, or of the appliance for who is on its side, or, for him too,
+    /// `keycloak/admin_password` of what stands beside the app. Else why not.
     async fn secret(&self, name: &str, side: Side) -> Result<Secret, String> {
+        if let Some((recipe, theirs)) = name.split_once('/') {
+            let mut beside = self.beside().iter().filter(|beside| beside.need.recipe.as_str() == recipe);
+            let value =
+                beside.next().filter(|_| side == Side::Appliance).and_then(|beside| beside.job.values.of(theirs));
+            return value.ok_or_else(|| {
+                format!("there is no `{recipe}` beside the app with a secret `{theirs}` that abra made, for the appliance's side")
+            });
+        }
         if let Some(value) = self.values.of(name) {
             return Ok(value);
         }
@@ -229,7 +254,10 @@ impl Job {
     /// A line of cc-ci's own in the log.
     pub fn say(&self, stage: StageName, text: &str) {
         self.watchdog.heard();
-        self.log.line(stage, text);
+        match &self.called {
+            Some(name) => self.log.line(stage, &format!("{name}: {text}")),
+            None => self.log.line(stage, text),
+        }
     }
 
     /// Notes how an assertion came out, its values masked.
@@ -237,13 +265,17 @@ impl Job {
         let hide = |text: Option<String>| text.map(|text| self.redactor.mask(&text));
         check.expected = hide(check.expected);
         check.got = hide(check.got);
+        let name = check.name.clone();
+        if let Some(recipe) = &self.called {
+            check.name = format!("{recipe}: {name}");
+        }
         let mark = match check.state {
             CheckState::Passed => '✔',
             CheckState::Failed => '✘',
             CheckState::Warning => '!',
             CheckState::Skipped => '–',
         };
-        self.say(check.stage, &format!("{mark} {}: {}", check.name, check.got.as_deref().unwrap_or_default()));
+        self.say(check.stage, &format!("{mark} {name}: {}", check.got.as_deref().unwrap_or_default()));
         let (id, now) = (self.run.id, self.clock.now());
         self.ledger.write("could not note a check", move |tx| run::add_check(tx, id, &check, now)).await?;
         Ok(())

@@ -9,10 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::checks::{self, Window};
-use super::deploy::Deployed;
+use super::checks::{self, Standing, Window};
 use super::{Job, Trouble};
-use crate::model::{CheckState, StageName};
+use crate::model::{CheckState, RecipeName, StackName, StageName};
 use crate::probe::browser::{Seen, Step};
 use crate::probe::{Prober, Request};
 use crate::recipe::{Finding, Severity};
@@ -72,15 +71,15 @@ impl Scripts {
         cancel: &CancellationToken,
         stage: StageName,
         moments: &[Moment],
-        deployed: &Deployed,
+        standing: Standing<'_>,
     ) -> Result<(), Trouble> {
         if self.hosts.is_empty() {
             return Ok(());
         }
-        let app = checks::app(job, deployed)?;
+        let app = checks::app(job, standing)?;
         let prober = Prober::new(&job.config.proxy).map_err(|error| Trouble::Infra(error.to_string()))?;
-        let window = Window::of(job, cancel, app.hosts.clone());
-        let mut reach = Reach { job, cancel, deployed, prober, window };
+        let window = Window::of(job, cancel, app.reachable().cloned().collect());
+        let mut reach = Reach { job, cancel, standing, prober, window };
         let mut results = Vec::new();
         let mut hear = |event: Event<'_>| match event {
             Event::Started { script, job: name } => job.say(stage, &format!("{script}: {name}")),
@@ -89,18 +88,23 @@ impl Scripts {
         };
         for &moment in moments {
             for host in &mut self.hosts {
-                results.extend(host.moment(moment, &app, &mut reach, &mut hear).await?);
+                let came = host.moment(moment, &app, &mut reach, &mut hear).await?;
+                results.extend(came.into_iter().map(|result| (host.side(), result)));
             }
         }
         reach.window.close().await;
         let mut bad = Vec::new();
-        for result in &results {
+        for (side, result) in &results {
             let (check, trouble) = row(stage, result);
             job.check(check).await?;
-            bad.extend(trouble);
+            bad.extend(trouble.map(|trouble| blamed(trouble, *side, standing)));
         }
         // A fault of the script counts before one of the machine.
-        bad.sort_by_key(|trouble| matches!(trouble, Trouble::Infra(_)));
+        bad.sort_by_key(|trouble| match trouble {
+            Trouble::Recipe(_) => 0,
+            Trouble::NotTested(_) => 1,
+            _ => 2,
+        });
         bad.into_iter().next().map_or(Ok(()), Err)
     }
 
@@ -108,6 +112,16 @@ impl Scripts {
     pub fn finish(self, stage: StageName) -> Vec<Check> {
         let left = self.hosts.into_iter().flat_map(|host| host.finish(&mut |_| {}));
         left.map(|result| row(stage, &result).0).collect()
+    }
+}
+
+/// What an operator's script cannot set up before anything of the head is there is not the head's fault.
+fn blamed(trouble: Trouble, side: Side, standing: Standing<'_>) -> Trouble {
+    match (trouble, side, standing) {
+        (Trouble::Recipe(words), Side::Appliance, Standing::Beside { .. }) => {
+            Trouble::NotTested(format!("what it needs could not be set up: {words}"))
+        }
+        (trouble, ..) => trouble,
     }
 }
 
@@ -150,11 +164,11 @@ impl From<NoScripts> for Trouble {
     }
 }
 
-/// What scripts reach: this app, and of the machine what it lends them.
+/// What scripts reach: this app and what it needs, and of the machine what it lends them.
 struct Reach<'a> {
     job: &'a Job,
     cancel: &'a CancellationToken,
-    deployed: &'a Deployed,
+    standing: Standing<'a>,
     prober: Prober,
     window: Window<'a>,
 }
@@ -170,11 +184,25 @@ impl Reach<'_> {
         Ok(HttpAnswer { status: raw.status, headers: raw.headers, body: Bytes(raw.body), cut: raw.cut })
     }
 
+    /// Of the app, or of what stands beside it.
+    fn stack(&self, beside: Option<&RecipeName>) -> Result<StackName, ToolError> {
+        let not_there = |what: &str| ToolError::Failed(format!("{what} is not deployed"));
+        match (beside, self.standing) {
+            (Some(recipe), _) => {
+                let mut all = self.job.beside().iter();
+                let found = all.find(|beside| beside.need.recipe == *recipe);
+                found.map(|beside| beside.domain.stack()).ok_or_else(|| not_there(&format!("`{recipe}`")))
+            }
+            (None, Standing::App(deployed)) => Ok(deployed.made.stack.clone()),
+            (None, Standing::Beside { .. }) => Err(not_there("the app itself")),
+        }
+    }
+
     async fn execute(&self, request: ExecRequest) -> Result<ExecAnswer, ToolError> {
-        let stack = &self.deployed.made.stack;
         let infra = |fault: crate::swarm::SwarmFault| ToolError::Infra(fault.to_string());
-        let ExecRequest { service, command, stdin } = request;
-        let container = self.job.swarm.container_of(stack, &service).await.map_err(infra)?;
+        let ExecRequest { beside, service, command, stdin } = request;
+        let stack = self.stack(beside.as_ref())?;
+        let container = self.job.swarm.container_of(&stack, &service).await.map_err(infra)?;
         let container =
             container.ok_or_else(|| ToolError::Failed(format!("no container of a service `{service}` runs")))?;
         let exec = Exec { stdin, ..Exec::new(command) };

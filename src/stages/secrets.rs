@@ -101,7 +101,9 @@ async fn insert_known(
     let mut known = BTreeSet::new();
     let declared = job.known().secrets();
     for secret in missing {
-        let value = if declared.contains_key(secret.name.as_str()) {
+        let value = if let Some(value) = lent(job, &secret.name)? {
+            value
+        } else if declared.contains_key(secret.name.as_str()) {
             job.secret(&secret.name, Side::Appliance).await.map_err(Trouble::Infra)?
         } else if let Some(value) = job.values.of_commit(commit, &secret.name) {
             value
@@ -127,6 +129,17 @@ async fn insert_known(
         };
     }
     Ok(known)
+}
+
+/// A secret that the operator lets the app have of what stands beside it.
+fn lent(job: &Job, name: &str) -> Result<Option<Secret>, Trouble> {
+    let mut lenders = job.beside().iter().filter_map(|beside| Some((beside, beside.need.lends(name)?)));
+    let Some((beside, theirs)) = lenders.next() else { return Ok(None) };
+    let value = beside.job.values.of(theirs);
+    let recipe = &beside.need.recipe;
+    value
+        .map(Some)
+        .ok_or_else(|| Trouble::Infra(format!("`{name}` is to be `{theirs}` of {recipe}, and abra made none there")))
 }
 
 async fn names(job: &Job) -> Result<BTreeSet<String>, Trouble> {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::checks::Standing;
 use super::deploy::{Deployed, Tree};
-use super::{Done, Job, Learned, Trouble, checks, deploy, markers, off_the_runtime, overlay, release_notes};
+use super::{Done, Job, Learned, Trouble, checks, deploy, markers, needs, off_the_runtime, overlay, release_notes};
 use crate::compose::{Kind, env_file, inside};
 use crate::engine::run::checked;
 use crate::git;
@@ -33,6 +34,7 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
     if let Some(made) = &learned.app {
         deploy::take_down(job, UPGRADE, made).await?;
     }
+    needs::stand(job, cancel, UPGRADE, learned).await?;
     let (old, head) = match base_runs(job, cancel, learned, &base).await {
         Ok(both) => both,
         Err(Trouble::Recipe(words) | Trouble::Limit(words)) => {
@@ -41,7 +43,7 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
         Err(trouble) => return Err(trouble),
     };
     // What a script cannot seed at the base is not the head's fault.
-    let seeded = learned.scripts.at(job, cancel, UPGRADE, &[Moment::Base], &old.deployed).await;
+    let seeded = learned.scripts.at(job, cancel, UPGRADE, &[Moment::Base], Standing::App(&old.deployed)).await;
     seeded.map_err(|trouble| match trouble {
         Trouble::Recipe(words) => Trouble::NotTested(format!("base broken: {} ({}): {words}", base.name, base.why)),
         other => other,

@@ -322,6 +322,7 @@ fn plan(page: &Page) -> Markup {
             p { (Outside(&plan.parts().join(" · "))) }
             p.soft {
                 (words::count(deployments, "deployment", "deployments"))
+                @for need in &plan.needs { "; " (need.recipe.as_str()) " is deployed first, since the recipe needs it: " (Outside(&need.why)) }
                 @if let Some(base) = &plan.base { "; the upgrade starts from " (Outside(&base.why)) ", " code { (base.commit.short()) } }
             }
         }

@@ -50,7 +50,10 @@ pub(crate) fn browser_kit(story: &str) -> Option<browser::Kit> {
 }
 
 pub(crate) fn app() -> App {
-    App::new("notes".parse().unwrap(), "notes-pr7.ci.example.org".parse().unwrap())
+    let mut app = App::new("notes".parse().unwrap(), "notes-pr7.ci.example.org".parse().unwrap());
+    let keycloak = App::new("keycloak".parse().unwrap(), "keyc-pr7.ci.example.org".parse().unwrap());
+    app.needs.insert("keycloak".parse().unwrap(), keycloak);
+    app
 }
 
 /// Small, so that running into them takes no time.
@@ -262,7 +265,7 @@ impl Tools for Notes {
 
     fn secret(&mut self, name: &str) -> BoxFuture<'_, Result<Secret, ToolError>> {
         let found = match name {
-            "x" => Ok(Secret::new("hunter2-hunter2")),
+            "x" | "keycloak/admin_password" => Ok(Secret::new("hunter2-hunter2")),
             _ => Err(ToolError::Failed(format!("no secret `{name}` is declared for this recipe"))),
         };
         ready(found).boxed()

@@ -20,6 +20,7 @@ mod forge_changes;
 mod forge_down;
 mod full_disk;
 mod janitor;
+mod needs;
 mod notices;
 mod other_doors;
 mod parallel;

@@ -206,6 +206,15 @@ impl House {
         std::fs::write(self.path("config.yaml"), config).unwrap();
     }
 
+    /// Before it wakes: its limits are these, as the configuration has them.
+    pub(crate) fn limits(&self, limits: &str) {
+        let path = self.path("config.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let changed = text.replace("runner:\n", &format!("runner:\n  limits: {limits}\n"));
+        assert_ne!(text, changed);
+        std::fs::write(path, changed).unwrap();
+    }
+
     /// The operator writes a file about a recipe.
     pub(crate) fn knows(&self, recipe: &str, file: &str, text: &str) {
         let path = self.path("recipes").join(recipe).join(file);
@@ -575,13 +584,22 @@ impl House {
         self.starts_locally(recipe).await.ends().await
     }
 
+    /// The same, with another recipe that is named: its installation alone.
+    pub(crate) async fn runs_locally_beside(&self, recipe: &Fixture, other: &Fixture) -> (i32, Text) {
+        let made = made(other).await;
+        let with = format!("{}={}", other.repository(), text(made.path()));
+        self.spawns_locally(recipe, &["--stage", "checks", "--with", &with]).await.ends().await
+    }
+
     /// The same, under way when this is over.
     pub(crate) async fn starts_locally(&self, recipe: &Fixture) -> Local {
-        let (laid, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        recipe.lay(laid.path());
-        cc_ci::dev::recipe::make(laid.path(), made.path()).await.unwrap();
+        self.spawns_locally(recipe, &[]).await
+    }
+
+    async fn spawns_locally(&self, recipe: &Fixture, arguments: &[&str]) -> Local {
+        let made = made(recipe).await;
         let mut command = Command::new(CC_CI);
-        command.args(["run", text(made.path()), "--config", text(&self.path("config.yaml"))]);
+        command.args(["run", text(made.path()), "--config", text(&self.path("config.yaml"))]).args(arguments);
         command.env("TMPDIR", self.tmp()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Local { child: command.spawn().unwrap(), _recipe: made }
     }
@@ -843,6 +861,14 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
         }
     }
     (!out.is_empty()).then_some(out)
+}
+
+/// A recipe's repository, at its head.
+async fn made(recipe: &Fixture) -> tempfile::TempDir {
+    let (laid, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    recipe.lay(laid.path());
+    cc_ci::dev::recipe::make(laid.path(), made.path()).await.unwrap();
+    made
 }
 
 /// A `cc-ci run` under way.

@@ -61,7 +61,7 @@ impl Look<'_> {
             let Some(url) = base.and_then(|base| base.join(&reference).ok()) else {
                 return Came::Badly(format!("the {what} `{reference}` has no address"));
             };
-            let ours = self.app.hosts.iter().find(|known| Some(known.as_str()) == url.host_str()).cloned();
+            let ours = self.app.reachable().find(|known| Some(known.as_str()) == url.host_str()).cloned();
             let Some(host) = ours else {
                 return Came::Badly(format!("the {what} is of another host: {}", url.host_str().unwrap_or_default()));
             };
@@ -97,7 +97,7 @@ impl Look<'_> {
             }
             let next = location(&raw).filter(|_| follow && (300..400).contains(&raw.status));
             match next.and_then(|next| url.join(next).ok()) {
-                Some(next) if self.app.hosts.iter().any(|known| Some(known.as_str()) == next.host_str()) => url = next,
+                Some(next) if self.app.reachable().any(|known| Some(known.as_str()) == next.host_str()) => url = next,
                 _ => return Ok(raw),
             }
         }
