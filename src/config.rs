@@ -1,7 +1,10 @@
 //! One YAML file says how this appliance is; every key has a default but the four that cannot have one.
 
+mod bounds;
+mod check;
 pub mod notify;
 pub mod schedule;
+mod units;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,9 +12,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::check::Unfit;
+pub use self::units::{bytes, span};
 use crate::compose::policy::Bounds;
 use crate::model::{Login, RepoName};
-use crate::secrets;
+use crate::yaml::{self, Node, Wrong, YamlError};
+use crate::{given, secrets};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -136,6 +142,7 @@ pub struct Webhook {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Web {
+    #[serde(with = "units::socket")]
     pub listen: SocketAddr,
     /// How people reach the dashboard; links on the forge begin with it.
     pub url: Option<String>,
@@ -290,6 +297,7 @@ impl Default for AppLimits {
 #[serde(deny_unknown_fields, default)]
 pub struct Proxy {
     /// Where HTTPS is answered; probes connect here and nowhere else.
+    #[serde(with = "units::socket")]
     pub address: SocketAddr,
     /// Port of plain HTTP, which redirects.
     pub http_port: u16,
@@ -411,72 +419,6 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// Spans are written with their unit: `90s`, `15m`, `1h30m`, `500ms`.
-pub mod span {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, de::Error};
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(source)?;
-        parse(&text).map_err(D::Error::custom)
-    }
-
-    pub fn parse(text: &str) -> Result<Duration, String> {
-        let wrong = || match text.parse::<u64>() {
-            Ok(number) => format!("needs a unit: `{number}s`, `{number}m` or `{number}h`, not `{number}`"),
-            Err(_) => format!("`{}` is not a span of time such as `90s`, `15m` or `1h30m`", text.escape_default()),
-        };
-        let mut rest = text;
-        let mut total = Duration::ZERO;
-        if rest.is_empty() || rest.parse::<u64>().is_ok() {
-            return Err(wrong());
-        }
-        while !rest.is_empty() {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-            rest = &rest[digits..];
-            let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
-            let unit = match &rest[..letters] {
-                "ms" => Some(Duration::from_millis(number)),
-                "s" => Some(Duration::from_secs(number)),
-                "m" => number.checked_mul(60).map(Duration::from_secs),
-                "h" => number.checked_mul(3600).map(Duration::from_secs),
-                "d" => number.checked_mul(86_400).map(Duration::from_secs),
-                _ => None,
-            };
-            total = unit.and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
-            rest = &rest[letters..];
-        }
-        Ok(total)
-    }
-}
-
-/// Sizes are written with their unit: `512M`, `20G`.
-pub mod bytes {
-    use serde::{Deserialize, Deserializer, de::Error};
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
-        let text = String::deserialize(source)?;
-        parse(&text).ok_or_else(|| {
-            D::Error::custom(format!("`{}` is not a size such as `512M`, `20G` or `1T`", text.escape_default()))
-        })
-    }
-
-    pub fn parse(text: &str) -> Option<u64> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = text[..digits].parse().ok()?;
-        let unit = match &text[digits..] {
-            "k" => 1_000,
-            "M" => 1_000_000,
-            "G" => 1_000_000_000,
-            "T" => 1_000_000_000_000,
-            _ => return None,
-        };
-        number.checked_mul(unit)
-    }
-}
-
 /// The database of a state directory.
 pub fn database_in(state_dir: &Path) -> PathBuf {
     state_dir.join("cc-ci.db")
@@ -533,100 +475,46 @@ pub enum ConfigError {
     #[error("{path}: cannot be read: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Wrong(#[from] crate::yaml::YamlError),
+    Wrong(#[from] YamlError),
     #[error("{path}: {what}", path = path.display())]
     Invalid { path: PathBuf, what: String },
 }
 
 /// Reads and checks a file, the secrets' files included.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let config = load_without_secrets(path)?;
-    check_secrets(path, &config)?;
+    let (root, config) = read(path)?;
+    check_secrets(&config).map_err(|unfit| refusal(path, &root, unfit))?;
     Ok(config)
 }
 
 /// Reads and checks a file where the secrets need not be: on the machine that builds the appliance's system, and in commands
 /// that read none of them, or only some.
 pub fn load_without_secrets(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-    let config: Config = crate::yaml::from_str(&path.display().to_string(), &text)?;
-    check(path, &config)?;
-    Ok(config)
+    read(path).map(|(_, config)| config)
 }
 
-/// Runs at a time that anybody could mean.
-const MOST_PARALLEL: usize = 64;
-
-fn check(path: &Path, config: &Config) -> Result<(), ConfigError> {
-    let invalid = |what: String| ConfigError::Invalid { path: path.into(), what };
-    let domain: Result<crate::model::AppDomain, _> = config.domain.parse();
-    domain.map_err(|error| invalid(format!("`domain`: {error}")))?;
-    for (key, url) in [("forge.url", Some(&config.forge.url)), ("web.url", config.web.url.as_ref())] {
-        let Some(url) = url else { continue };
-        let parsed = reqwest::Url::parse(url).map_err(|error| {
-            invalid(format!("`{key}`: `{url}` is not an address ({error}); write it as https://host"))
-        })?;
-        if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
-            return Err(invalid(format!("`{key}`: `{url}` is not an http or https address")));
-        }
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(invalid(format!(
-                "`{key}` holds a name or password; the token belongs into `forge.token_file`"
-            )));
-        }
-    }
-    if config.runner.parallel == 0 {
-        return Err(invalid("`runner.parallel` is 0: nothing would ever run; 1 is the default".into()));
-    }
-    if config.runner.parallel > MOST_PARALLEL {
-        return Err(invalid(format!(
-            "`runner.parallel` is {}; one machine carries at most {MOST_PARALLEL}",
-            config.runner.parallel
-        )));
-    }
-    for (key, span) in
-        [("forge.poll.interval", config.forge.poll.interval), ("forge.poll.sweep", config.forge.poll.sweep)]
-    {
-        if span < seconds(1) {
-            return Err(invalid(format!(
-                "`{key}` is less than a second; a forge would take that for an attack. 30s is usual"
-            )));
-        }
-    }
-    if !config.state_dir.is_absolute() {
-        let dir = config.state_dir.display();
-        return Err(invalid(format!(
-            "`state_dir` is `{dir}`; name it from the root, since programs start in many directories"
-        )));
-    }
-    if config.proxy.http_port == config.proxy.address.port() {
-        return Err(invalid(format!("`proxy.http_port` and `proxy.address` are both port {}", config.proxy.http_port)));
-    }
-    if config.runner.registry_login_file.as_ref().is_some_and(|file| !file.ends_with("config.json")) {
-        return Err(invalid(
-            "`runner.registry_login_file` is not called `config.json`, the only name under which Docker's own programs read it".into(),
-        ));
-    }
-    let app = &config.policy.app;
-    if app.memory_mib < 64 || app.cpus.is_nan() || app.cpus < 0.1 || app.pids < 16 {
-        return Err(invalid(
-            "`policy.app`: no app starts with less than 64 MiB of memory, 0.1 processors and 16 processes".into(),
-        ));
-    }
-    if config.policy.replicas == 0 {
-        return Err(invalid("`policy.replicas` is 0: no service could run; 8 is the default".into()));
-    }
-    notify::check(&config.notify).map_err(invalid)?;
-    config.schedule.as_ref().map_or(Ok(()), schedule::check).map_err(invalid)?;
-    if config.proxy.certificate_file.is_some() != config.proxy.key_file.is_some() {
-        return Err(invalid(
-            "`proxy.certificate_file` and `proxy.key_file` come together; one of them is missing".into(),
-        ));
-    }
-    Ok(())
+fn read(path: &Path) -> Result<(Node, Config), ConfigError> {
+    let text = given::read_text(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    let file = path.display().to_string();
+    let root = yaml::parse(&file, &text)?;
+    let config = yaml::from_node(&file, &root)?;
+    check::check(&config).map_err(|unfit| refusal(path, &root, unfit))?;
+    Ok((root, config))
 }
 
-fn check_secrets(path: &Path, config: &Config) -> Result<(), ConfigError> {
+/// With the place of the key, where the file has it.
+fn refusal(path: &Path, root: &Node, unfit: Unfit) -> ConfigError {
+    match unfit.place(root) {
+        Some(span) => {
+            let (file, message) = (path.display().to_string(), unfit.words);
+            YamlError { file, span, message, wrong: Wrong::Content }.into()
+        }
+        None => ConfigError::Invalid { path: path.into(), what: unfit.words },
+    }
+}
+
+/// That the secrets' files are there, hold something, and are not for everybody.
+fn check_secrets(config: &Config) -> Result<(), Unfit> {
     let webhook = config.forge.webhook.as_ref().map(|webhook| &webhook.secret_file);
     let secrets = [
         ("forge.token_file", Some(&config.forge.token_file)),
@@ -638,22 +526,21 @@ fn check_secrets(path: &Path, config: &Config) -> Result<(), ConfigError> {
     for (key, file) in secrets {
         if let Some(file) = file {
             let checked = if key.ends_with("token_file") { secrets::check_token } else { secrets::check_file };
-            checked(file)
-                .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
+            checked(file).map_err(|error| Unfit::at(key, format!("`{key}`: {error}")))?;
         }
     }
-    for (key, file) in config.notify.iter().flat_map(notify::Target::secrets) {
-        secrets::check_file(file)
-            .map_err(|error| ConfigError::Invalid { path: path.into(), what: format!("`{key}`: {error}") })?;
+    for (number, target) in config.notify.iter().enumerate() {
+        for (key, file) in target.secrets() {
+            let of_target = |error| format!("`notify ({}): {key}`: {error}", target.name);
+            secrets::check_file(file).map_err(|error| Unfit::at(format!("notify.{number}.{key}"), of_target(error)))?;
+        }
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::span::parse;
     use super::{load, load_without_secrets};
-    use std::time::Duration;
 
     #[test]
     fn a_machine_that_only_builds_has_no_secrets() {
@@ -673,16 +560,6 @@ mod tests {
             std::fs::write(&path, text.replace(old, new)).unwrap();
             let said = load_without_secrets(&path).unwrap_err().to_string();
             assert!(said.contains(words), "{said}");
-        }
-    }
-
-    #[test]
-    fn a_span_has_a_unit() {
-        assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse("15").unwrap_err(), "needs a unit: `15s`, `15m` or `15h`, not `15`");
-        for bad in ["", "m", "15x", "-3s", "1h 30m", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

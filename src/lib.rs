@@ -17,6 +17,7 @@ pub mod engine;
 pub mod evidence;
 pub mod forge;
 pub mod git;
+pub mod given;
 pub mod intake;
 pub mod knowledge;
 pub mod logs;

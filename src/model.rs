@@ -112,7 +112,7 @@ word!(
 word!(
     /// A version label as it may stand in a command: `1.3.2+25.0.6`.
     VersionName,
-    "a version (letters, digits, `.`, `+`, `_` and `-`, at most 64)",
+    "a version such as `1.3.2+25.0.6` (a letter or digit first, then `.`, `+`, `_` and `-` too; at most 64)",
     |text| is_name(text, 64, |byte| matches!(byte, b'.' | b'+' | b'_' | b'-'))
 );
 word!(
@@ -245,6 +245,15 @@ macro_rules! choice {
                     $($text => Ok($name::$variant),)+
                     _ => Err(not_a(concat!("one of:", $(" ", $text),+), text)),
                 }
+            }
+        }
+        /// So that help and completions list the words.
+        impl clap::ValueEnum for $name {
+            fn value_variants<'a>() -> &'a [Self] {
+                Self::ALL
+            }
+            fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+                Some(clap::builder::PossibleValue::new(self.as_str()))
             }
         }
         impl rusqlite::ToSql for $name {
@@ -391,6 +400,13 @@ choice!(
         Cancel = "cancel",
     }
 );
+
+impl Asked {
+    /// Whether an upgrade is among what is asked for.
+    pub fn upgrades(self) -> bool {
+        matches!(self, Asked::All | Asked::Upgrade)
+    }
+}
 
 impl StageState {
     /// Nothing more will happen to it.

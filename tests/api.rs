@@ -180,7 +180,26 @@ async fn a_trigger_says_what_is_wrong_with_it() {
     };
     for (kind, body, status, words) in [
         ("text/plain", "{}", 415, "application/json"),
-        ("application/json", "{", 400, "the body"),
+        ("application/json", "{", 400, "the body: it is no JSON from line 1, column 1 on"),
+        ("application/json", "[]", 400, "the body: it is no object, such as"),
+        ("application/json", "{}", 400, "the body: the key `repository` is missing here"),
+        ("application/json", r#"{"repository": 7, "pr": 1}"#, 400, "`repository` needs text, not `7`"),
+        ("application/json", r#"{"repository": "x", "pr": "one"}"#, 400, "`pr` needs a JSON number, not text `one`"),
+        ("application/json", r#"{"repository": "x", "pr": 1.5}"#, 400, "`pr`: 1.5 is no whole number"),
+        ("application/json", r#"{"repository": "x", "pr": 99999999999999999999}"#, 400, "`pr`"),
+        ("application/json", r#"{"repository": "x", "pr": 1, "form": "1"}"#, 400, "did you mean `from`?"),
+        (
+            "application/json",
+            r#"{"repository": "x", "pr": 1, "from": "$(id)"}"#,
+            400,
+            "`from`: `$(id)` is not a version",
+        ),
+        (
+            "application/json",
+            r#"{"repository": "x", "pr": 1, "from": "1.0.0", "stage": "install"}"#,
+            400,
+            "`from` says what the upgrade starts from, and `install` has none",
+        ),
         ("application/json", r#"{"repository": "x", "pr": 1, "sudo": true}"#, 400, "sudo"),
         ("application/json", r#"{"repository": "../x", "pr": 1}"#, 400, "repository"),
         ("application/json", r#"{"repository": "x", "pr": 0}"#, 400, "pr"),
@@ -189,7 +208,11 @@ async fn a_trigger_says_what_is_wrong_with_it() {
     ] {
         let page = ask(kind, body).await;
         assert_eq!(page.status, status, "{body}: {}", page.text);
-        assert!(page.text.contains(words), "{body}: {}", page.text);
+        let said = value(&page)["detail"].as_str().unwrap().to_owned();
+        assert!(said.contains(words), "{body}: {said}");
+        for word in ["i64", "struct", "enum", "invalid type", "expected"] {
+            assert!(!said.contains(word), "Rust's own word `{word}`: {said}");
+        }
     }
     assert_eq!(ask("application/json", &" ".repeat(20_000)).await.status, 413);
     let none: Vec<RunId> = house.store.read(|db| Ok(runs::open(db)?.iter().map(|run| run.id).collect())).await.unwrap();

@@ -11,12 +11,19 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
+use cc_ci::clock::Clock;
+use cc_ci::dev::setup;
 use cc_ci::forge::Forge;
+use cc_ci::forge::dev;
+use cc_ci::forge::gitea::Gitea;
 use cc_ci::model::Pr;
+use cc_ci::secrets;
 use forge::*;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -228,4 +235,22 @@ impl FormOf for reqwest::RequestBuilder {
         let body = url.query().unwrap_or_default().to_owned();
         self.header("content-type", "application/x-www-form-urlencoded").body(body)
     }
+}
+
+#[tokio::test]
+async fn the_small_world_of_a_fresh_directory_has_its_people_at_once_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = setup::prepare(dir.path()).unwrap();
+    let listener = TcpListener::bind(config.forge.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let stop = CancellationToken::new();
+    let served = tokio::spawn(dev::serve(listener, dir.path().join("forge"), stop.clone()));
+    for _ in 0..2 {
+        setup::people(&config).await.unwrap();
+        let token = secrets::read_file(&config.forge.token_file).unwrap();
+        let gitea = Gitea::new(&config.forge.url, token, Clock::system()).unwrap();
+        assert!(gitea.is_member(&login("recipes"), &login(MEMBER)).await.unwrap());
+        assert!(!gitea.is_member(&login("recipes"), &login(STRANGER)).await.unwrap());
+    }
+    stop.cancel();
+    served.await.unwrap().unwrap();
 }

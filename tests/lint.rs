@@ -62,6 +62,72 @@ fn it_says_where_what_and_the_cure_and_only_errors_are_a_no() {
 }
 
 #[test]
+fn a_recipe_without_a_sample_hears_of_everything_else_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("custom-html", dir.path());
+    let path = recipe.to_str().unwrap();
+    let before = rules(&lint(&["--json", path]));
+    assert!(!before.contains(&"R008".to_owned()));
+    let compose = std::fs::read_to_string(recipe.join("compose.yml")).unwrap();
+    let with_another = compose.replacen("services:\n", "services:\n  other:\n    image: nginx:latest\n", 1);
+    std::fs::write(recipe.join("compose.yml"), with_another).unwrap();
+    let with_sample = rules(&lint(&["--json", path]));
+    std::fs::remove_file(recipe.join(".env.sample")).unwrap();
+
+    let output = lint(&["--json", path]);
+
+    assert_eq!(output.status.code(), Some(1));
+    let found = rules(&output);
+    assert_eq!(found.iter().filter(|rule| *rule == "R008").count(), 1, "{found:?}");
+    let of_compose = |rules: &[String]| rules.iter().filter(|rule| *rule == "R004").count();
+    assert!(of_compose(&with_sample) > 0 && of_compose(&found) == of_compose(&with_sample), "{found:?}");
+    assert!(!found.iter().any(|rule| rule == "compose-variables" || rule == "type"), "{found:?}");
+}
+
+#[test]
+fn what_is_no_text_is_named_with_its_own_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("custom-html", dir.path());
+    let path = recipe.to_str().unwrap();
+    for (name, says, cure) in CANNOT_BE_READ {
+        spoil(&recipe.join("compose.yml"), name);
+        let output = lint(&[path]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains(says) && said.contains(&format!("→ {cure}")), "{name}: {said}");
+        let output = Command::new(CC_CI).args(["policy", path]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains(says) && said.contains(cure), "{name}: {said}");
+    }
+    let output = Command::new(CC_CI).args(["policy", "--json", path]).output().unwrap();
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&verdict["allowed"], &verdict["findings"][0]["file"]), (&Value::Bool(false), &"compose.yml".into()));
+}
+
+/// What stands where `compose.yml` should, with what is said of it and the cure.
+const CANNOT_BE_READ: [(&str, &str, &str); 5] = [
+    ("bytes", "`compose.yml` is not UTF-8 text", "save it as UTF-8 text"),
+    ("a pipe", "`compose.yml` is not a plain file", "put a plain file there"),
+    ("a directory", "`compose.yml` is not a plain file", "put a plain file there"),
+    ("too much", "`compose.yml` is larger than 1048576 bytes", "make it shorter"),
+    ("nothing", "`compose.yml` is missing", "add the file"),
+];
+
+fn spoil(path: &Path, with: &str) {
+    if std::fs::remove_file(path).is_err() {
+        let _ = std::fs::remove_dir(path);
+    }
+    match with {
+        "bytes" => std::fs::write(path, [0xff, 0xfe]).unwrap(),
+        "a pipe" => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+        "a directory" => std::fs::create_dir(path).unwrap(),
+        "too much" => std::fs::File::create(path).unwrap().set_len(1 << 30).unwrap(),
+        _ => {}
+    }
+}
+
+#[test]
 fn a_config_that_changed_since_the_last_release_under_its_old_version_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = repository("custom-html", dir.path());

@@ -23,7 +23,7 @@ impl Heard {
         std::fs::set_permissions(path("token"), PermissionsExt::from_mode(0o600)).unwrap();
         let config = format!(
             "domain: ci.test\nstate_dir: {}\nforge: {{url: 'http://127.0.0.1:1', organisation: recipes, token_file: {}}}\n\
-             web: {{listen: '127.0.0.1:0'}}\nrunner: {{docker: {}}}\n",
+             web: {{listen: '127.0.0.1:0', url: 'http://ci.example.org'}}\nrunner: {{docker: {}}}\n",
             path("state"),
             path("token"),
             path("no-docker"),

@@ -97,7 +97,7 @@ async fn obey(order: &str, say: Say) -> Result<(), BotError> {
         "create" => create(&asked, say).await,
         "snapshots" => {
             for snapshot in snapshots(&asked.stack).await? {
-                println!("{} {}", snapshot.time.split('.').next().unwrap_or_default(), snapshot.id);
+                crate::say!("{} {}", snapshot.time.split('.').next().unwrap_or_default(), snapshot.id);
             }
             Ok(())
         }
@@ -306,9 +306,9 @@ async fn list(asked: &Asked) -> Result<(), BotError> {
             continue;
         }
         if asked.timestamps {
-            println!("{}\t{}", entry.mtime.split('.').next().unwrap_or_default(), entry.path);
+            crate::say!("{}\t{}", entry.mtime.split('.').next().unwrap_or_default(), entry.path);
         } else {
-            println!("{}", entry.path);
+            crate::say!("{}", entry.path);
         }
     }
     Ok(())
@@ -375,7 +375,7 @@ fn confirm() -> Result<(), BotError> {
     if !std::io::stdin().is_terminal() {
         return Err(BotError::Declined);
     }
-    println!("This overwrites what is there. Go on? [y/N]");
+    crate::say!("This overwrites what is there. Go on? [y/N]");
     let mut answer = String::new();
     std::io::stdin()
         .lock()
@@ -398,7 +398,7 @@ impl Say {
     fn log(self, level: &str, message: &str, more: Map<String, Value>) {
         if !self.machine {
             let more: String = more.iter().map(|(key, value)| format!(" {key}={value}")).collect();
-            println!("{level} {message}{more}");
+            crate::say!("{level} {message}{more}");
             return;
         }
         let mut line = Map::new();
@@ -406,7 +406,7 @@ impl Say {
         line.insert("levelname".into(), level.into());
         line.insert("message".into(), message.into());
         line.extend(more);
-        println!("{}", Value::Object(line));
+        crate::say!("{}", Value::Object(line));
     }
 }
 

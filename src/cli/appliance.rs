@@ -25,7 +25,7 @@ pub(crate) struct Place {
     #[command(flatten)]
     configured: Configured,
     /// The state directory itself, without a configuration.
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, conflicts_with = "config", value_name = "DIR")]
     state: Option<PathBuf>,
 }
 

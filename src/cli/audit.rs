@@ -16,11 +16,13 @@ pub(crate) enum Audit {
     List {
         #[command(flatten)]
         place: Place,
+        /// How many at most.
         #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
         /// Only those before this row.
-        #[arg(long)]
+        #[arg(long, value_name = "ID")]
         before: Option<i64>,
+        /// As data: a list of objects, each with its hash.
         #[arg(long)]
         json: bool,
     },

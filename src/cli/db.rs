@@ -9,12 +9,13 @@ use super::appliance::Place;
 use super::{Done, Failure};
 use crate::clock::Clock;
 use crate::config;
-use crate::engine::recover::StateLock;
+use crate::engine::recover::{NotLocked, StateLock};
 use crate::store::copy::{self, CopyError, Whole};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
     /// Copies the database as it is now, while it is in use.
+    #[command(after_help = "Example: cc-ci db backup /var/backups/cc-ci --keep 14")]
     Backup {
         #[command(flatten)]
         place: Place,
@@ -28,12 +29,17 @@ pub(crate) enum Db {
     Restore {
         #[command(flatten)]
         place: Place,
+        /// The copy, as `cc-ci db backup` made it. It stays where it is.
         file: PathBuf,
     },
     /// Looks through the database, or through a copy of one.
+    #[command(
+        after_help = "Exit codes: 0 it is whole; 1 it is damaged, newer, or no database of cc-ci; 2 it cannot be read."
+    )]
     Check {
         #[command(flatten)]
         place: Place,
+        /// A copy; the database itself where none is named.
         file: Option<PathBuf>,
     },
 }
@@ -55,11 +61,16 @@ pub(super) fn db(command: Db) -> Done {
         }
         Db::Restore { place, file } => {
             let dir = place.dir()?;
+            // Before a directory is made for what is no copy.
+            copy::examine(&file).map_err(failure)?;
             let _locks = ["serve", "runner"]
                 .map(|process| StateLock::take(&dir, process, &clock))
                 .into_iter()
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(Failure::no)?;
+                .map_err(|error| match error {
+                    NotLocked::Held { .. } => Failure::no(error),
+                    NotLocked::NoDirectory { .. } | NotLocked::Io { .. } => Failure::infra(error),
+                })?;
             let database = config::database_in(&dir);
             let whole = copy::restore(&file, &database).map_err(failure)?;
             told(&database, whole)

@@ -23,19 +23,31 @@ pub(crate) enum Dev {
         arguments: Vec<std::ffi::OsString>,
     },
     /// Makes a git repository with a history from a recipe laid out as steps; prints its commits.
-    Recipe { fixture: PathBuf, out: PathBuf },
+    Recipe {
+        /// A directory of steps, as `tests/recipes` has them.
+        fixture: PathBuf,
+        /// Where the repository goes; there must be nothing yet.
+        out: PathBuf,
+    },
     /// Prepares a directory for `cc-ci up --dev`, and says in JSON where things will be.
-    Setup { dir: PathBuf },
+    Setup {
+        /// The directory, which is made where there is none.
+        dir: PathBuf,
+    },
     /// Makes a throw-away authority and a certificate for `*.DOMAIN` of each domain.
     Certificate {
+        /// Where `authority.pem`, `certificate.pem` and `key.pem` go.
         dir: PathBuf,
-        #[arg(required = true)]
+        /// Each without the `*.`.
+        #[arg(required = true, value_name = "DOMAIN")]
         domains: Vec<String>,
     },
     /// Writes believable history into a state directory, always the same.
     Seed {
+        /// The state directory.
         #[arg(long)]
         dir: PathBuf,
+        /// How many runs.
         #[arg(long, default_value_t = 1000)]
         runs: usize,
         /// Of each run; as many as such a recipe would have where it is not said.
@@ -47,6 +59,7 @@ pub(crate) enum Dev {
     },
     /// How many bytes a second a log takes in, with redaction.
     MeasureLog {
+        /// How much is written.
         #[arg(long, default_value_t = 256)]
         megabytes: u64,
     },

@@ -11,9 +11,13 @@ use crate::clock::Clock;
 use crate::doctor::{self, Row, State};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes, as monitors want them: 0 all is well; 1 something should be looked at; 2 something fails."
+)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     configured: Configured,
+    /// As data: whether it is ready, and the rows.
     #[arg(long)]
     json: bool,
 }
@@ -26,7 +30,7 @@ struct Answer {
 
 /// Exits as monitors want it: 0 all is well, 1 something should be looked at, 2 something fails.
 pub(super) async fn doctor(asked: Doctor) -> Done {
-    let rows = doctor::examine(&asked.configured.config, &Clock::system()).await;
+    let rows = doctor::examine(&asked.configured.path(), &Clock::system()).await;
     let worst = rows.iter().map(|row| row.state).max().unwrap_or(State::Failed);
     if asked.json {
         let answer = Answer { ready: worst < State::Failed, rows };

@@ -14,6 +14,7 @@ use crate::model::{AppDomain, RecipeName};
 use crate::recipe::{self, Recipe, Said};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Exit code 1 when the file is there already; nothing is overwritten.")]
 pub(crate) struct Enroll {
     /// A recipe's directory: writes its `.cc-ci/recipe.yaml`. Or a recipe's name: writes the appliance's
     /// `recipes/<recipe>/recipe.yaml`.

@@ -22,6 +22,7 @@ pub(crate) struct Janitor {
     /// Shows what would be removed, and removes nothing.
     #[arg(long)]
     dry_run: bool,
+    /// As data: what was found, and what could not be removed.
     #[arg(long)]
     json: bool,
 }

@@ -14,6 +14,7 @@ use crate::recipe::lint::{Finding, Severity, lint_with_history};
 const AT_A_TIME: usize = 8;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 no error was found, whatever the warnings; 1 one was; 2 a path is no directory.")]
 pub(crate) struct Lint {
     /// Directories of recipes.
     #[arg(default_value = ".")]

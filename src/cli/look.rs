@@ -23,6 +23,7 @@ pub(crate) struct Look {
 pub(crate) struct Decisions {
     #[command(flatten)]
     look: Look,
+    /// How many at most.
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
 }

@@ -30,15 +30,16 @@ mod validate;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 use crate::engine::causes;
 use crate::engine::local::{self, NotRun};
+use crate::say;
 
 /// Tests pull requests of Co-op Cloud recipes by deploying them for real.
 #[derive(Debug, Parser)]
-#[command(name = "cc-ci", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "cc-ci", version, max_term_width = 100, arg_required_else_help = true, after_help = CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,7 +58,9 @@ enum Command {
     /// Says whether this machine is ready, and what to do where it is not.
     Doctor(doctor::Doctor),
     /// Says whether a configuration file will do, and what is wrong with it.
+    #[command(after_help = "Exit code 2 when it will not do.")]
     CheckConfig {
+        /// The configuration file.
         file: PathBuf,
         /// The secrets' files need not be there: for the machine that builds, which never sees them.
         #[arg(long)]
@@ -106,7 +109,10 @@ enum Command {
     /// Queue, the run that is under way and the host, live in a terminal.
     Top(top::Top),
     /// A script that completes this command line in a shell.
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// The manual, made from this command line.
     Man(shell::Man),
     /// The abra command line, in the subset that cc-ci needs (`cc-ci abra --help`).
@@ -120,33 +126,48 @@ enum Command {
     Dev(dev::Dev),
 }
 
+/// What every command's exit code says, where its own help says nothing else.
+const CODES: &str = "\
+Exit codes:
+  0    it went well
+  1    the answer is no: a run failed, a check found something
+  2    the question was wrong: usage, configuration
+  3    the machine, the network or the forge is at fault
+  141  whoever read the output stopped reading";
+
 /// Where the appliance keeps its configuration.
 const USUAL_CONFIG: &str = "/etc/cc-ci/config.yaml";
 
 /// Who does what is done here, as audit and pages call it.
 const ACTOR: &str = "the command line";
 
-/// What every command on an appliance takes.
+/// What every command on an appliance takes. clap would read the variable as if it were an option, and refuse `--state` or
+/// `--dev` beside it, so it is read here.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Configured {
-    /// The configuration file.
-    #[arg(long, short, env = "CC_CI_CONFIG", default_value = USUAL_CONFIG)]
-    pub config: PathBuf,
+    /// The configuration file; where none is named the one in CC_CI_CONFIG, or /etc/cc-ci/config.yaml.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl Configured {
+    fn path(&self) -> PathBuf {
+        let named = || std::env::var_os("CC_CI_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(named).unwrap_or_else(|| USUAL_CONFIG.into())
+    }
+
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config).map_err(|error| self.cured(error))
+        config::load(&self.path()).map_err(|error| self.cured(error))
     }
 
     /// For what reads no secret, or says itself which of them it misses.
     pub(crate) fn load_without_secrets(&self) -> Result<Config, Failure> {
-        config::load_without_secrets(&self.config).map_err(|error| self.cured(error))
+        config::load_without_secrets(&self.path()).map_err(|error| self.cured(error))
     }
 
     /// Who named no file may not know that there has to be one.
     fn cured(&self, error: ConfigError) -> Failure {
-        if matches!(error, ConfigError::Unreadable { .. }) && self.config == Path::new(USUAL_CONFIG) {
+        if matches!(error, ConfigError::Unreadable { .. }) && self.path() == Path::new(USUAL_CONFIG) {
             let cure = "; name the configuration with --config FILE or in CC_CI_CONFIG";
             return Failure::usage(anyhow::anyhow!("{}{cure}", causes(&error)));
         }
@@ -190,16 +211,36 @@ impl From<crate::store::StoreError> for Failure {
 
 pub type Done = Result<ExitCode, Failure>;
 
+/// The command line; each command's help says what its exit code means, or where that is said.
+fn command() -> clap::Command {
+    fn told(command: clap::Command) -> clap::Command {
+        let texts = [command.get_about(), command.get_after_help()].map(|text| text.map(ToString::to_string));
+        let is_told = texts.iter().flatten().any(|text| text.contains("xit code"));
+        let command = if is_told || command.has_subcommands() {
+            command
+        } else {
+            let before = texts[1].as_ref().map(|text| format!("{text}\n\n")).unwrap_or_default();
+            command.after_help(format!("{before}Exit codes: as `cc-ci --help` has them."))
+        };
+        command.mut_subcommands(told)
+    }
+    told(Cli::command())
+}
+
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli.command) {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("cc-ci: {}", causes(failure.error.as_ref()));
+    let asked = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let code = match asked {
+        Ok(cli) => dispatch(cli.command).unwrap_or_else(|failure| {
+            crate::aside!("cc-ci: {}", causes(failure.error.as_ref()));
             ExitCode::from(failure.code)
+        }),
+        Err(answer) => {
+            answer.print().unwrap_or_else(say::lose);
+            u8::try_from(answer.exit_code()).unwrap_or(2).into()
         }
-    }
+    };
+    say::ended(code)
 }
 
 fn dispatch(command: Command) -> Done {
@@ -211,6 +252,7 @@ fn dispatch(command: Command) -> Done {
             local::run(arguments).await.map_err(|not_run| match not_run {
                 NotRun::Usage(_) => Failure::usage(not_run),
                 NotRun::Machine(_) => Failure::infra(not_run),
+                NotRun::Ended => Failure::no(not_run),
             })
         }),
         Command::Doctor(asked) => process::on_runtime(2, doctor::doctor(asked)),

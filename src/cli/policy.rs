@@ -11,12 +11,14 @@ use super::{Done, Failure};
 use crate::compose::policy::Bounds;
 use crate::config;
 use crate::model::AppDomain;
-use crate::recipe::policy::examine;
+use crate::recipe::lint::of_error;
+use crate::recipe::policy::{Unreadable, examine};
 
 /// Under what name the recipe is read; the answer is the same for any.
 const EXAMPLE: &str = "policy.example.com";
 
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 it is allowed; 1 it is refused; 2 there is nothing that could be read.")]
 pub(crate) struct Policy {
     /// The recipe's directory.
     #[arg(default_value = ".")]
@@ -25,7 +27,7 @@ pub(crate) struct Policy {
     #[arg(long)]
     json: bool,
     /// An appliance's configuration, for the registries and bounds that it allows.
-    #[arg(long, short)]
+    #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -39,20 +41,27 @@ pub(super) fn policy(asked: &Policy) -> Done {
     let verdict = match examine(&asked.path, &domain, &BTreeMap::new(), &bounds, &[]) {
         Ok(verdict) => verdict,
         Err(unreadable) => {
+            let (said, file, line) = match &unreadable {
+                Unreadable::Recipe(error) => {
+                    let finding = of_error(error);
+                    (finding.to_string(), finding.file, finding.line)
+                }
+                Unreadable::Directory { .. } => (unreadable.to_string(), String::new(), 0),
+            };
             if asked.json {
-                let finding = json!({"rule": "unreadable", "file": "", "line": 0, "message": unreadable.to_string()});
-                println!("{:#}", json!({"allowed": false, "findings": [finding]}));
+                let finding = json!({"rule": "unreadable", "file": file, "line": line, "message": said});
+                crate::say!("{:#}", json!({"allowed": false, "findings": [finding]}));
             }
-            return Err(Failure::usage(unreadable));
+            return Err(Failure::usage(anyhow::anyhow!(said)));
         }
     };
     if asked.json {
-        println!("{:#}", json!({"allowed": verdict.is_allowed(), "findings": verdict.findings}));
+        crate::say!("{:#}", json!({"allowed": verdict.is_allowed(), "findings": verdict.findings}));
     } else {
         for finding in &verdict.findings {
-            println!("{}: {} ({})", finding.place(), finding.message, finding.rule);
+            crate::say!("{}: {} ({})", finding.place(), finding.message, finding.rule);
         }
-        println!("{}", if verdict.is_allowed() { "allowed" } else { "refused" });
+        crate::say!("{}", if verdict.is_allowed() { "allowed" } else { "refused" });
     }
     Ok(if verdict.is_allowed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

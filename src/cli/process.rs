@@ -46,6 +46,9 @@ const BEAT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example: cc-ci up --dev /tmp/cc-ci\n\nCtrl-C lets the run under way end; a second one tears it down."
+)]
 pub(crate) struct Up {
     #[command(flatten)]
     configured: Configured,
@@ -105,7 +108,11 @@ pub(super) fn up(up: Up) -> Done {
         on_signals(drain.clone(), haste.clone())?;
         let _lock = lock(&config, "serve")?;
         let forge = match &up.dev {
-            Some(dir) => Some(dev::setup::start(dir, &config, drain.clone()).await.map_err(Failure::infra)?),
+            Some(dir) => tokio::select! {
+                started = dev::setup::start(dir, &config, drain.clone()) => Some(started.map_err(Failure::infra)?),
+                // Whatever is half up is brought up by the next start.
+                () = drain.cancelled() => return Ok(ExitCode::SUCCESS),
+            },
             None => None,
         };
         let listener = listen(&config).await?;

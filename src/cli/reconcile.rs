@@ -9,6 +9,7 @@ use crate::reconcile as rooms;
 
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
+    /// Which of them.
     what: What,
     #[command(flatten)]
     configured: Configured,

@@ -1,6 +1,5 @@
 //! `cc-ci runs list|show|log|cancel|retry|compare`: what is known of runs, and what may be done about them.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,11 +13,13 @@ use super::{Done, Failure};
 use crate::api;
 use crate::logs;
 use crate::model::{Outcome, RunId};
+use crate::say;
 use crate::store::runs::Filter;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Runs {
     /// The newest first.
+    #[command(after_help = "Example: cc-ci runs list --recipe keycloak --outcome failed -n 5")]
     List {
         #[command(flatten)]
         whom: Whom,
@@ -29,8 +30,9 @@ pub(crate) enum Runs {
         #[arg(long)]
         outcome: Option<Outcome>,
         /// Only those before this one.
-        #[arg(long)]
+        #[arg(long, value_name = "RUN")]
         before: Option<RunId>,
+        /// How many at most.
         #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
         #[command(flatten)]
@@ -40,14 +42,17 @@ pub(crate) enum Runs {
     Show {
         #[command(flatten)]
         whom: Whom,
+        /// Its number, as lists have it.
         run: RunId,
         #[command(flatten)]
         form: Form,
     },
     /// What it wrote.
+    #[command(after_help = "Example: cc-ci runs log -f 412\n\nExit code 1 when it has written nothing.")]
     Log {
         #[command(flatten)]
         whom: Whom,
+        /// Its number, as lists have it.
         run: RunId,
         /// Goes on until the run is over.
         #[arg(long, short)]
@@ -57,6 +62,7 @@ pub(crate) enum Runs {
     Cancel {
         #[command(flatten)]
         whom: Whom,
+        /// Its number, as lists have it.
         run: RunId,
         #[command(flatten)]
         form: Form,
@@ -65,6 +71,7 @@ pub(crate) enum Runs {
     Retry {
         #[command(flatten)]
         whom: Whom,
+        /// Its number, as lists have it.
         run: RunId,
         #[command(flatten)]
         form: Form,
@@ -73,7 +80,9 @@ pub(crate) enum Runs {
     Compare {
         #[command(flatten)]
         whom: Whom,
+        /// The number of one.
         first: RunId,
+        /// The number of the other.
         second: RunId,
         #[command(flatten)]
         form: Form,
@@ -163,7 +172,6 @@ fn show(whole: &api::WholeRun) {
 const LOOK: Duration = Duration::from_millis(250);
 
 async fn log(appliance: &Appliance, id: RunId, follow: bool) -> Done {
-    let mut out = std::io::stdout();
     let coloured = super::table::takes_colours();
     let (mut at, mut ticks) = (0, tokio::time::interval(LOOK));
     // Another machine may send anything.
@@ -180,7 +188,7 @@ async fn log(appliance: &Appliance, id: RunId, follow: bool) -> Done {
             let mut clean = logs::Clean::default();
             cleaner.push(&bytes, &mut clean);
             let shown = if coloured { clean.coloured() } else { clean.text };
-            if out.write_all(&shown).and_then(|()| out.flush()).is_err() {
+            if !say::bytes(&shown) {
                 return Ok(ExitCode::SUCCESS);
             }
         }

@@ -18,6 +18,7 @@ use crate::store::{StoreError, tokens};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
     /// Makes one and prints it, once.
+    #[command(after_help = "Example: cc-ci token new robot --scope run --expires 30d >~/.config/cc-ci.token")]
     New {
         #[command(flatten)]
         place: Place,
@@ -34,6 +35,7 @@ pub(crate) enum Token {
     List {
         #[command(flatten)]
         place: Place,
+        /// As data: a list of objects.
         #[arg(long)]
         json: bool,
     },
@@ -41,6 +43,7 @@ pub(crate) enum Token {
     Revoke {
         #[command(flatten)]
         place: Place,
+        /// What it was called when it was made.
         name: String,
     },
 }
@@ -71,7 +74,7 @@ pub(super) async fn token(command: Token) -> Done {
                 error => error.into(),
             })?;
             crate::say!("{}", token.expose());
-            eprintln!("cc-ci: it is shown this once; good until {until}");
+            crate::aside!("cc-ci: it is shown this once; good until {until}");
             Ok(ExitCode::SUCCESS)
         }
         Token::List { place, json } => {

@@ -12,6 +12,7 @@ use super::{Configured, Done, Failure, runs};
 use crate::api;
 use crate::bell::Bell;
 use crate::clock::Clock;
+use crate::engine::local::no_upgrade;
 use crate::forge::gitea::Gitea;
 use crate::intake::trigger::{Desk, NotQueued, Wish};
 use crate::model::{Asked, Origin, Pr, RepoName, VersionName};
@@ -19,6 +20,7 @@ use crate::secrets;
 use crate::store::Store;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: cc-ci trigger keycloak#41 --stage upgrade --from 1.3.2+25.0.6")]
 pub(crate) struct Trigger {
     #[command(flatten)]
     configured: Configured,
@@ -42,6 +44,9 @@ pub(super) async fn trigger(asked: Trigger) -> Done {
     let (name, number) = asked.what.split_once('#').ok_or_else(wrong)?;
     let repository: RepoName = name.parse().map_err(Failure::usage)?;
     let pr: Pr = number.parse().ok().filter(|pr: &Pr| pr.0 > 0).ok_or_else(wrong)?;
+    if asked.from.is_some() && !asked.stage.upgrades() {
+        return Err(Failure::usage(anyhow!("{}", no_upgrade(asked.stage))));
+    }
     let form = asked.form;
     let (id, page) = match asked.server.remote()? {
         Some(remote) => there(&remote, &asked, &repository, pr).await?,

@@ -15,11 +15,15 @@ use crate::secrets::redact::Redactor;
 use crate::yaml::Span;
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing is wrong; 1 something is; 2 there is nothing to read; 3 the scripts could not be loaded here."
+)]
 pub(crate) struct Validate {
     /// A recipe's directory (its `.cc-ci` is read), or one of the appliance's about a recipe (`recipes/<recipe>`), or a
     /// `recipe.yaml`; any number of them.
     #[arg(default_value = ".")]
     paths: Vec<PathBuf>,
+    /// As data: a list of findings.
     #[arg(long)]
     json: bool,
     /// Prints the JSON Schema of the file, for editors.

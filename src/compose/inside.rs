@@ -26,6 +26,20 @@ pub enum NotRead {
     Io(String, std::io::Error),
 }
 
+impl NotRead {
+    /// What to do about it.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            NotRead::Missing(_) => "add the file",
+            NotRead::Outside(_) | NotRead::Symlink(_) => "put the file into the recipe itself",
+            NotRead::NotAFile(_) => "put a plain file there",
+            NotRead::TooLarge(_) => "make it shorter; no recipe needs so much",
+            NotRead::NotText(_) => "save it as UTF-8 text",
+            NotRead::Io(..) => "make it readable",
+        }
+    }
+}
+
 fn shown(relative: &Path) -> String {
     relative.to_string_lossy().chars().take(200).flat_map(char::escape_debug).collect()
 }

@@ -21,6 +21,7 @@ pub use interpolate::names;
 pub use model::{Health, Kind, Mount, Object, Service};
 pub use schema::duration;
 
+use self::inside::NotRead;
 use crate::yaml::{self, Node, Span, Value, Wrong};
 
 /// The merged files of a recipe.
@@ -72,8 +73,10 @@ impl fmt::Display for Place {
 pub enum Broken {
     /// A file is not there.
     Missing,
-    /// A file is not inside of the recipe, or not a plain one.
+    /// A file is not inside of the recipe.
     Outside,
+    /// There is something, and it is no text that could be read.
+    Unreadable,
     Yaml(Wrong),
     Schema,
     /// A key that the format does not know: the path of what it stands in, and the key.
@@ -179,7 +182,7 @@ fn check_contents(compose: &Compose) -> Result<(), ComposeError> {
         let Some(file) = object.node.get("file") else { continue };
         let path = Path::new(file.as_str().unwrap_or_default());
         inside::locate(&compose.files.dir, path).map_err(|error| {
-            let rule = if matches!(error, inside::NotRead::Missing(_)) { Broken::Missing } else { Broken::Outside };
+            let rule = if matches!(error, NotRead::Missing(_)) { Broken::Missing } else { Broken::Outside };
             compose.files.error(rule, file.span, format!("{} {}: {error}", object.kind.word(), object.key))
         })?;
     }
@@ -188,12 +191,10 @@ fn check_contents(compose: &Compose) -> Result<(), ComposeError> {
 
 fn read(files: &Files, name: &str, source: u16, nodes: usize) -> Result<Node, ComposeError> {
     let text = inside::read(&files.dir, Path::new(name)).map_err(|error| {
-        let missing = matches!(error, inside::NotRead::Missing(_));
-        let rule = if missing { Broken::Missing } else { Broken::Outside };
-        let cure = if missing {
-            "add the file, or take it out of COMPOSE_FILE"
-        } else {
-            "put the file into the recipe itself"
+        let (rule, cure) = match error {
+            NotRead::Missing(_) => (Broken::Missing, "add the file, or take it out of COMPOSE_FILE"),
+            NotRead::Outside(_) | NotRead::Symlink(_) => (Broken::Outside, error.cure()),
+            _ => (Broken::Unreadable, error.cure()),
         };
         ComposeError::of_file(rule, name, error.to_string(), cure)
     })?;

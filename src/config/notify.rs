@@ -1,9 +1,12 @@
 //! Who hears that a recipe turned red or is green again, and of alarms, elsewhere than on the forge.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use lettre::message::Mailbox;
 use serde::Deserialize;
+
+use super::check::{Unfit, base_address};
 
 /// One target, by one of three ways.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,78 +77,99 @@ pub enum Tls {
 
 impl Target {
     /// The files with its secrets, by key.
-    pub fn secrets(&self) -> Vec<(String, &Path)> {
+    pub(super) fn secrets(&self) -> Vec<(&'static str, &Path)> {
         let webhook = self.webhook.as_ref().map(|webhook| ("webhook.secret_file", &webhook.secret_file));
         let matrix = self.matrix.as_ref().map(|matrix| ("matrix.token_file", &matrix.token_file));
         let mail = self.mail.as_ref().and_then(|mail| Some(("mail.password_file", mail.password_file.as_ref()?)));
         let all = [webhook, matrix, mail].into_iter().flatten();
-        all.map(|(key, file)| (format!("notify ({}): {key}", self.name), file.as_path())).collect()
+        all.map(|(key, file)| (key, file.as_path())).collect()
     }
 }
 
 /// What is wrong with the list, in words that name the target.
-pub(super) fn check(targets: &[Target]) -> Result<(), String> {
+pub(super) fn check(targets: &[Target]) -> Result<(), Unfit> {
     for (place, target) in targets.iter().enumerate() {
         let name = &target.name;
         let fits = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+        let of_list = |what: String| Unfit::at(format!("notify.{place}"), format!("`notify`: {what}"));
         if name.is_empty() || name.len() > 32 || !name.bytes().all(fits) {
-            let name = name.escape_debug();
-            return Err(format!("`notify`: `{name}` is not a name of 1 to 32 of a-z, 0-9 and -"));
+            return Err(of_list(format!("`{}` is not a name of 1 to 32 of a-z, 0-9 and -", name.escape_debug())));
         }
         if targets[..place].iter().any(|other| other.name == *name) {
-            return Err(format!("`notify`: two targets are called `{name}`"));
+            return Err(of_list(format!("two targets are called `{name}`")));
         }
         let ways = [target.webhook.is_some(), target.matrix.is_some(), target.mail.is_some()];
         if ways.iter().filter(|there| **there).count() != 1 {
-            return Err(format!("`notify`: `{name}` needs exactly one of `webhook`, `matrix` and `mail`"));
+            return Err(of_list(format!("`{name}` needs exactly one of `webhook`, `matrix` and `mail`")));
         }
-        let of_target = |what: String| format!("`notify`: `{name}`: {what}");
-        target.webhook.as_ref().map_or(Ok(()), |webhook| check_url("url", &webhook.url)).map_err(of_target)?;
-        target.matrix.as_ref().map_or(Ok(()), check_matrix).map_err(of_target)?;
-        target.mail.as_ref().map_or(Ok(()), check_mail).map_err(of_target)?;
+        let of_target = |way: &str| {
+            let way = format!("notify.{place}.{way}");
+            move |(key, what): Wrong| Unfit::at(format!("{way}.{key}"), format!("`notify`: `{name}`: `{key}` {what}"))
+        };
+        target.webhook.as_ref().map_or(Ok(()), check_webhook).map_err(of_target("webhook"))?;
+        target.matrix.as_ref().map_or(Ok(()), check_matrix).map_err(of_target("matrix"))?;
+        target.mail.as_ref().map_or(Ok(()), check_mail).map_err(of_target("mail"))?;
     }
     Ok(())
 }
 
-fn check_url(key: &str, text: &str) -> Result<(), String> {
-    let url = reqwest::Url::parse(text).map_err(|error| format!("`{key}` is not an address ({error})"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(format!("`{key}` is not an http or https address"));
+/// A key of a way, and what is wrong with it.
+type Wrong = (&'static str, String);
+
+/// As the configuration's other paths.
+fn check_file(key: &'static str, file: &Path) -> Result<(), Wrong> {
+    if file.is_absolute() {
+        return Ok(());
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("`{key}` holds a name or password, and this file can be read by others"));
-    }
-    Ok(())
+    Err((key, format!("is `{}`; name it from the root, since programs start in many directories", file.display())))
 }
 
-fn check_matrix(matrix: &Matrix) -> Result<(), String> {
-    check_url("homeserver", &matrix.homeserver)?;
-    let host = reqwest::Url::parse(&matrix.homeserver).ok().and_then(|url| url.host_str().map(str::to_owned));
-    if matrix.homeserver.starts_with("http:") && !host.is_some_and(|host| is_here(&host)) {
-        return Err("`homeserver`: the token would go there unencrypted; write https".into());
+fn check_webhook(webhook: &Webhook) -> Result<(), Wrong> {
+    // A query is part of some receivers' addresses; what stands behind `#` is sent to nobody.
+    let (before, query) = webhook.url.split_once('?').unwrap_or((&webhook.url, ""));
+    base_address(before).map_err(|what| ("url", what))?;
+    if query.contains('#') {
+        return Err(("url", "goes on with `#`, which is sent to nobody".into()));
+    }
+    check_file("secret_file", &webhook.secret_file)
+}
+
+fn check_matrix(matrix: &Matrix) -> Result<(), Wrong> {
+    let url = base_address(&matrix.homeserver).map_err(|what| ("homeserver", what))?;
+    if url.scheme() == "http" && !url.host_str().is_some_and(is_here) {
+        return Err(("homeserver", "is http: the token would go there unencrypted; write https".into()));
     }
     if !matrix.room.starts_with('!') || matrix.room.len() > 255 || matrix.room.chars().any(char::is_whitespace) {
-        return Err("`room` is not a room's id, which begins with `!`; an alias (`#…`) may change".into());
+        return Err(("room", "is not a room's id, which begins with `!`; an alias (`#…`) may change".into()));
     }
-    Ok(())
+    check_file("token_file", &matrix.token_file)
 }
 
-fn check_mail(mail: &Mail) -> Result<(), String> {
+fn check_mail(mail: &Mail) -> Result<(), Wrong> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
+    let is_address = mail.server.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    if mail.server.is_empty() || !mail.server.bytes().all(letter) || mail.server.contains(':') && !is_address {
+        return Err(("server", "is no host; name it alone, `mail.example.org`, and its port in `port`".into()));
+    }
+    if mail.port == Some(0) {
+        return Err(("port", "is 0, where nothing answers".into()));
+    }
     if mail.tls == Tls::None && !is_here(&mail.server) {
-        return Err("`tls: none` is only for a server on this machine".into());
+        return Err(("tls", "is `none`, which is only for a server on this machine".into()));
     }
     if mail.user.is_some() != mail.password_file.is_some() {
-        return Err("`user` and `password_file` come together; one of them is missing".into());
+        return Err(("user", "and `password_file` come together; one of them is missing".into()));
     }
     if mail.to.is_empty() {
-        return Err("`to` names nobody".into());
+        return Err(("to", "names nobody".into()));
     }
-    for address in mail.to.iter().chain([&mail.from]) {
-        address
-            .parse::<Mailbox>()
-            .map_err(|error| format!("`{}` is not a mail address ({error})", address.escape_debug()))?;
+    for (key, address) in mail.to.iter().map(|to| ("to", to)).chain([("from", &mail.from)]) {
+        let wrong = || (key, format!("holds `{}`, which is not a mail address", address.escape_debug()));
+        address.parse::<Mailbox>().map_err(|_| wrong())?;
     }
-    Ok(())
+    [("ca_file", &mail.ca_file), ("password_file", &mail.password_file)]
+        .into_iter()
+        .try_for_each(|(key, file)| file.as_ref().map_or(Ok(()), |file| check_file(key, file)))
 }
 
 fn is_here(host: &str) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+use super::check::Unfit;
 use super::span;
 use crate::clock::Time;
 use crate::cron::Cron;
@@ -78,20 +79,21 @@ impl Schedule {
 }
 
 /// What is wrong with it.
-pub(super) fn check(schedule: &Schedule) -> Result<(), String> {
+pub(super) fn check(schedule: &Schedule) -> Result<(), Unfit> {
     let gap = schedule.cron.shortest_gap();
     if schedule.spread >= gap {
-        return Err(format!(
-            "`schedule.spread` is as long as the {} minutes between two times of `schedule.cron`, so some would never come",
+        let words = format!(
+            "is as long as the {} minutes between two times of `schedule.cron`, so some would never come",
             gap.as_secs() / 60
-        ));
+        );
+        return Err(Unfit::new("schedule.spread", words));
     }
     let begins = schedule.quiet.iter().map(|hours| Time(hours.from * 60_000));
     if begins
         .map(|begin| schedule.after_quiet(begin))
         .any(|end| schedule.quiet.iter().any(|hours| hours.end(end).is_some()))
     {
-        return Err("`schedule.quiet` is the whole day, so nothing of the schedule would ever begin".into());
+        return Err(Unfit::new("schedule.quiet", "is the whole day, so nothing of the schedule would ever begin"));
     }
     Ok(())
 }

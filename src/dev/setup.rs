@@ -141,7 +141,7 @@ pub async fn people(config: &Config) -> Result<(), SetupError> {
         SetupError::Config(config::ConfigError::Invalid { path: "config.yaml".into(), what: error.to_string() })
     })?;
     let bot = serde_json::json!({"login": BOT, "token": token.expose()});
-    remote.call(reqwest::Method::POST, "/users", &bot).await?;
+    remote.call(reqwest::Method::POST, "users", &bot).await?;
     for login in [MEMBER, STRANGER] {
         remote.user(login, &["all"]).await?;
     }

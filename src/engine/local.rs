@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::execute::Engine;
@@ -21,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dev::setup;
 use crate::evidence::{self, result};
-use crate::git;
+use crate::git::{self, Snapshot};
 use crate::knowledge::{self, BaseFiles};
 use crate::logs;
 use crate::model::{Asked, Origin, Outcome, RecipeName, RunId, VersionName};
@@ -33,6 +34,10 @@ use crate::store::{Store, StoreError, evidence as kept, runs, stages};
 
 /// What `cc-ci run` takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 passed; 1 failed, or ended by hand; 2 the question was wrong; 3 the machine is at fault.\n\n\
+    Examples:\n  cc-ci run\n  cc-ci run ~/recipes/keycloak --stage upgrade --from 1.3.2+25.0.6 --evidence /tmp/seen"
+)]
 pub struct Args {
     /// The recipe's directory, as it is now: changes that are not committed are tested too.
     #[arg(default_value = ".")]
@@ -47,14 +52,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME=PATH", value_parser = neighbour)]
     with: Vec<(RecipeName, PathBuf)>,
     /// An appliance's configuration, for its domain, proxy and limits.
-    #[arg(long, short, conflicts_with = "dev")]
+    #[arg(long, short, conflicts_with = "dev", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Without a configuration: where a development set-up lives, as of `cc-ci up --dev`; its proxy is put up when it is
     /// missing. `~/.local/state/cc-ci/dev` where nothing is said.
     #[arg(long, value_name = "DIR")]
     dev: Option<PathBuf>,
     /// Keeps the run's log in this file.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Keeps what the run saw in this directory, with its `result.json`.
     #[arg(long, value_name = "DIR")]
@@ -70,6 +75,9 @@ pub enum NotRun {
     /// The machine is at fault: 3.
     #[error("{0}")]
     Machine(String),
+    /// Told to end before there was a run: 1, as for a run that was.
+    #[error("ended by hand before anything was deployed")]
+    Ended,
 }
 
 impl NotRun {
@@ -77,6 +85,7 @@ impl NotRun {
         match self {
             NotRun::Usage(_) => 2,
             NotRun::Machine(_) => 3,
+            NotRun::Ended => 1,
         }
     }
 }
@@ -91,12 +100,20 @@ impl From<StoreError> for NotRun {
 const SHOWN: usize = 30;
 const PROXY_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Said of `--from` where it would mean nothing.
+pub fn no_upgrade(stage: Asked) -> String {
+    format!("--from says what the upgrade starts from, and `--stage {stage}` has none; leave one of them out")
+}
+
 /// Tests a directory and says how it came out: 0 passed, 1 failed, 3 the machine was at fault.
 pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     let path = std::fs::canonicalize(&args.path)
         .map_err(|error| NotRun::Usage(format!("{}: {error}", args.path.display())))?;
     if !path.is_dir() {
         return Err(NotRun::Usage(format!("{} is no directory", path.display())));
+    }
+    if args.from.is_some() && !args.stage.upgrades() {
+        return Err(NotRun::Usage(no_upgrade(args.stage)));
     }
     // What is wrong with a recipe is for fetch and lint to say, as on a server.
     let (called, deploys) = match recipe::open(&path) {
@@ -105,18 +122,15 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
             (path.file_name().map_or_else(|| "recipe".to_owned(), |name| name.to_string_lossy().into_owned()), false)
         }
     };
+    let mut told = Told::listen().map_err(|error| NotRun::Machine(format!("listening for signals: {error}")))?;
     let (state, _lock) = StateDir::make()?;
-    let config = Arc::new(configured(&args, &state.0, deploys).await?);
-    all_needed(&args, &config, &path)?;
     let source = state.0.join("source");
-    let snapshot = git::local_snapshot(&path, &source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
-
-    let store = Store::open(&config.database())?;
-    let mut engine =
-        Engine::at_hand(Arc::clone(&config), store.clone()).await.map_err(|error| NotRun::Machine(causes(&error)))?;
-    let parent = path.parent().map(Path::to_owned);
-    engine.neighbours = Arc::new(Neighbours { with: args.with.iter().cloned().collect(), parent });
-    take_over_from_killed(&engine).await;
+    let ready = tokio::select! {
+        ready = ready(&args, &path, &state.0, &source, deploys) => ready?,
+        () = told.heard() => return Err(NotRun::Ended),
+    };
+    let (engine, snapshot) = ready;
+    let (config, store) = (Arc::clone(&engine.config), engine.ledger.store.clone());
     let (ledger, clock) = (engine.ledger.clone(), engine.clock.clone());
     let new = NewRun {
         origin: Origin::Local,
@@ -150,7 +164,7 @@ pub async fn run(args: Args) -> Result<ExitCode, NotRun> {
     crate::say!("{called} at {}{changes}", &started.head.short()[..7]);
     let progress = Progress::new(store.clone(), clock, id, std::io::stdout().is_terminal());
     let shown = tokio::spawn(progress.follow(over.clone()));
-    let interrupted = tokio::spawn(ended_by_hand(ledger, id, stop.clone()));
+    let interrupted = tokio::spawn(ended_by_hand(told, ledger, id, stop.clone()));
     engine.carry_out(started, stop).await;
     over.cancel();
     let _ = shown.await;
@@ -176,17 +190,63 @@ fn neighbour(text: &str) -> Result<(RecipeName, PathBuf), String> {
     if path.is_dir() { Ok((name, path)) } else { Err(format!("{} is no directory", path.display())) }
 }
 
-/// Ctrl-C ends the run as any other cancel does: with its teardown.
-async fn ended_by_hand(ledger: Ledger, id: RunId, stop: Stop) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        eprintln!("\ncc-ci: ending the run and taking down what it made; this takes a moment");
-        let now = Clock::system().now();
-        let asked = ledger.write("could not cancel", move |tx| run::ask_cancel(tx, id, "ended by hand", now)).await;
-        if let Err(error) = asked {
-            eprintln!("cc-ci: {}", causes(&error));
-        }
-        stop.now(Why::Asked);
+/// Everything that a run needs, and nothing left of those that were killed.
+async fn ready(
+    args: &Args,
+    path: &Path,
+    state: &Path,
+    source: &Path,
+    deploys: bool,
+) -> Result<(Engine, Snapshot), NotRun> {
+    let config = Arc::new(configured(args, state, deploys).await?);
+    all_needed(args, &config, path)?;
+    let snapshot = git::local_snapshot(path, source).await.map_err(|error| NotRun::Usage(causes(&error)))?;
+    let store = Store::open(&config.database())?;
+    let mut engine = Engine::at_hand(config, store).await.map_err(|error| NotRun::Machine(causes(&error)))?;
+    let parent = path.parent().map(Path::to_owned);
+    engine.neighbours = Arc::new(Neighbours { with: args.with.iter().cloned().collect(), parent });
+    take_over_from_killed(&engine).await;
+    Ok((engine, snapshot))
+}
+
+/// What ends a run by hand: Ctrl-C, `kill`, a terminal that is closed.
+struct Told {
+    signals: [Signal; 3],
+}
+
+impl Told {
+    fn listen() -> std::io::Result<Told> {
+        let closed = if ignores_hangup() { SignalKind::terminate() } else { SignalKind::hangup() };
+        Ok(Told { signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(closed)?] })
     }
+
+    async fn heard(&mut self) {
+        let [interrupt, terminate, closed] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = closed.recv() => {}
+        }
+    }
+}
+
+/// As under `nohup`: then a terminal that is closed is nobody's wish.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & 1 != 0)
+}
+
+/// Ends the run as any other cancel does: with its teardown.
+async fn ended_by_hand(mut told: Told, ledger: Ledger, id: RunId, stop: Stop) {
+    told.heard().await;
+    crate::aside!("\ncc-ci: ending the run and taking down what it made; this takes a moment");
+    let now = Clock::system().now();
+    let asked = ledger.write("could not cancel", move |tx| run::ask_cancel(tx, id, "ended by hand", now)).await;
+    if let Err(error) = asked {
+        crate::aside!("cc-ci: {}", causes(&error));
+    }
+    stop.now(Why::Asked);
 }
 
 async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Result<ExitCode, NotRun> {
@@ -225,8 +285,8 @@ async fn conclude(args: &Args, config: &Config, store: &Store, id: RunId) -> Res
             }
         }),
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => eprintln!("cc-ci: the log: {error}"),
-        Err(error) => eprintln!("cc-ci: the log: {error}"),
+        Ok(Err(error)) => crate::aside!("cc-ci: the log: {error}"),
+        Err(error) => crate::aside!("cc-ci: the log: {error}"),
     }
     crate::say!("{outcome} after {took:.1} s: {reason}");
     Ok(match outcome {
@@ -325,8 +385,8 @@ async fn take_over_from_killed(engine: &Engine) {
         crate::say!("taking down what a run that was killed left ({dir})");
         match killed.take_down(engine).await {
             Ok(left) if left.is_empty() => {}
-            Ok(left) => eprintln!("cc-ci: {} could not be removed; the next run tries again", left.join(", ")),
-            Err(error) => eprintln!("cc-ci: {dir}: {}; the next run tries again", causes(&error)),
+            Ok(left) => crate::aside!("cc-ci: {} could not be removed; the next run tries again", left.join(", ")),
+            Err(error) => crate::aside!("cc-ci: {dir}: {}; the next run tries again", causes(&error)),
         }
     }
 }

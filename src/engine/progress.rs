@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Time};
 use crate::model::{RunId, StageState};
+use crate::say;
 use crate::store::stages::Stage;
 use crate::store::{Store, stages};
 
@@ -41,7 +41,8 @@ impl Progress {
             let run = self.run;
             let Ok(stages) = self.store.read(move |db| stages::of_run(db, run)).await else { return };
             let text = self.draw(&stages, frame);
-            show(&text);
+            // A terminal that is gone is no reason to end a run.
+            say::bytes(text.as_bytes());
             if last {
                 return;
             }
@@ -88,12 +89,6 @@ impl Progress {
         let time = if self.terminal { String::new() } else { at(stage.finished_at) };
         time + line.trim_end()
     }
-}
-
-/// A terminal that is gone is no reason to end a run.
-fn show(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn at(time: Option<Time>) -> String {

@@ -26,7 +26,9 @@ pub struct StateLock(#[expect(dead_code, reason = "held, not read")] File);
 pub enum NotLocked {
     #[error("{} is held by another {process}: {holder}; two of them would tear down each other's runs", dir.display())]
     Held { dir: PathBuf, process: String, holder: String },
-    #[error("{} cannot be locked: {source}", path.display())]
+    #[error("the state directory {} cannot be made: {source}", dir.display())]
+    NoDirectory { dir: PathBuf, source: std::io::Error },
+    #[error("the lock {} cannot be taken: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
 }
 
@@ -35,7 +37,7 @@ impl StateLock {
     pub fn take(dir: &Path, process: &str, clock: &Clock) -> Result<StateLock, NotLocked> {
         let path = dir.join(format!("{process}.lock"));
         let io = |source| NotLocked::Io { path: path.clone(), source };
-        std::fs::create_dir_all(dir).map_err(io)?;
+        std::fs::create_dir_all(dir).map_err(|source| NotLocked::NoDirectory { dir: dir.into(), source })?;
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}

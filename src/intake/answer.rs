@@ -2,7 +2,7 @@
 
 use crate::clock::Time;
 use crate::config;
-use crate::model::{Head, Outcome, RunId};
+use crate::model::{Asked, Head, Outcome, RunId, VersionName};
 use crate::report::markdown::{code, short, text};
 use crate::report::words;
 use crate::store::runs::Run;
@@ -83,13 +83,36 @@ pub(super) fn help(forge: &config::Forge) -> String {
     )
 }
 
-/// An answer to words nobody knows.
+/// An answer to words nobody knows, or that do not go together.
 pub(super) fn unknown(words: &str) -> String {
+    if let Some(wrong) = wrong_from(words) {
+        return format!(
+            "**Nothing done:** {wrong}, as in `!testme upgrade from=1.3.2+25.0.6`. `!testme help` explains it.",
+        );
+    }
     format!(
         "**Nothing done:** {} means nothing here. `!testme` alone tests everything; after it can come `install`, `checks`, \
          `backup`, `upgrade` (with `from=VERSION`), `again`, `status` or `cancel`. `!testme help` explains them.",
         code(words)
     )
+}
+
+/// What is wrong with a `from=` among words that are known otherwise.
+fn wrong_from(words: &str) -> Option<String> {
+    let (from, rest): (Vec<&str>, Vec<&str>) = words.split(' ').partition(|word| word.starts_with("from="));
+    let version = from.first()?.strip_prefix("from=")?;
+    if version.is_empty() {
+        return Some("`from=` needs a version".into());
+    }
+    if version.parse::<VersionName>().is_err() {
+        return Some(format!("{} is no version. `from=` needs one that the recipe has a tag for", code(version)));
+    }
+    if from.len() > 1 {
+        return Some("an upgrade starts from one version, and `from=` is there twice".into());
+    }
+    let known = |word: &&str| *word == "again" || word.parse::<Asked>().is_ok();
+    let words = "`from=` says what the upgrade starts from, so it goes with `!testme` alone or with `upgrade`";
+    rest.iter().all(known).then(|| words.into())
 }
 
 /// This head passed, so there is nothing to do.
@@ -188,6 +211,17 @@ mod tests {
             Refusal::PullRequestQuota(12),
         ] {
             let reply = refusal.reply(&forge).unwrap();
+            assert_eq!(Command::find(&reply), None, "{reply}");
+        }
+        for (words, said) in [
+            ("upgrade from=", "`from=` needs a version, as in"),
+            ("upgrade from=$(id)", "`$(id)` is no version."),
+            ("from=1 from=2", "is there twice"),
+            ("install from=1.0.0", "goes with `!testme` alone or with `upgrade`"),
+            ("plaese from=1.0.0", "means nothing here"),
+        ] {
+            let reply = unknown(words);
+            assert!(reply.contains(said), "{words}: {reply}");
             assert_eq!(Command::find(&reply), None, "{reply}");
         }
         for reply in [help(&forge), unknown("please"), cancelled(&[RunId(1)], &[RunId(2)], "http://ci")] {

@@ -1,8 +1,9 @@
 //! The grammar: which words in a comment are a command.
 //!
 //! A comment is read as the Markdown it is. A command is `!testme` as the first word of a line of plain text in a paragraph:
-//! what is quoted, code, a heading, a list item, a table, a link or HTML is about commands, not one. The words after it come
-//! from a closed set; anything else gets one helpful answer.
+//! what is quoted, code, a heading, a list item, a table, a link or HTML is about commands, not one, and so is what begins with
+//! an escape (`\!testme`), which is how one writes a command to be seen. The words after it come from a closed set; anything
+//! else gets one helpful answer.
 
 use std::fmt;
 
@@ -80,8 +81,7 @@ impl Test {
             }
         }
         let asked = asked.unwrap_or(Asked::All);
-        let upgrades = matches!(asked, Asked::All | Asked::Upgrade);
-        (from.is_none() || upgrades).then_some(Test { asked, from, again })
+        (from.is_none() || asked.upgrades()).then_some(Test { asked, from, again })
     }
 }
 
@@ -167,7 +167,7 @@ fn lines_of_plain_text(markdown: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut depth = 0_usize;
     let mut paragraph: Option<Paragraph> = None;
-    for event in Parser::new_ext(markdown, options) {
+    for (event, at) in Parser::new_ext(markdown, options).into_offset_iter() {
         match event {
             Event::Start(Tag::Paragraph) if depth == 0 => {
                 depth += 1;
@@ -186,7 +186,9 @@ fn lines_of_plain_text(markdown: &str) -> Vec<String> {
             Event::End(_) => depth = depth.saturating_sub(1),
             other => {
                 if let Some(paragraph) = &mut paragraph {
-                    paragraph.take_in(&other, depth == 1);
+                    let as_written = matches!(&other, Event::Text(text) if **text == markdown[at.clone()]);
+                    let escaped = !as_written || markdown[..at.start].ends_with('\\');
+                    paragraph.take_in(&other, depth == 1, escaped);
                 }
             }
         }
@@ -203,9 +205,14 @@ struct Paragraph {
 }
 
 impl Paragraph {
-    fn take_in(&mut self, event: &Event<'_>, plain: bool) {
+    fn take_in(&mut self, event: &Event<'_>, plain: bool, escaped: bool) {
         match event {
-            Event::Text(text) if plain => self.line.push_str(text),
+            Event::Text(text) if plain => {
+                if escaped && self.line.trim().is_empty() {
+                    self.line.push(NOT_PLAIN);
+                }
+                self.line.push_str(text);
+            }
             Event::SoftBreak | Event::HardBreak => {
                 let line = std::mem::take(&mut self.line);
                 self.lines.push(line);
@@ -252,6 +259,7 @@ mod tests {
             ("Thank you!\n\n!testme checks\n\nBye", test(Asked::Checks)),
             ("> !testme install\n\n!testme upgrade", test(Asked::Upgrade)),
             ("```\n!testme install\n```\n!testme", test(Asked::All)),
+            ("a backslash ends this line\\\n!testme", test(Asked::All)),
             ("!testme help", Command::Help),
             ("!testme status", Command::Status),
             ("!testme cancel", Command::Cancel),
@@ -323,6 +331,11 @@ mod tests {
             "!testme | a\n---|---\n!testme | b",
             "see [^1]\n\n[^1]: !testme",
             "*spread\n!testme\nover lines*",
+            "\\!testme",
+            "write this:\n  \\!testme install",
+            "&#33;testme",
+            "&excl;testme",
+            "\\\\!testme",
         ] {
             assert_eq!(Command::find(prose), None, "{prose:?}");
         }

@@ -11,6 +11,8 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 
+use crate::given;
+
 /// Where distributions keep the authorities that the system trusts.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,10 +39,9 @@ pub fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, CaFileError> {
     }
     if let Some(path) = ca_file {
         let wrong = |what: String| CaFileError { path: path.into(), what };
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let pem = given::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let mut count = 0;
-        for certificate in certificates {
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| wrong(format!("is not PEM: {error}")))?;
             roots.add(certificate).map_err(|error| wrong(format!("holds what is no authority: {error}")))?;
             count += 1;

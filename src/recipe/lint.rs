@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said, history};
+use crate::compose::inside::NotRead;
 use crate::compose::{Broken, ComposeError, Health, Kind, Place, Service, env_file, inside};
 use crate::git::GitError;
 use crate::model::AppDomain;
@@ -73,6 +74,7 @@ pub const RULES: &[&str] = &[
     "compose-outside",
     "compose-reference",
     "compose-schema",
+    "compose-unreadable",
     "compose-variables",
     "compose-version",
     "compose-yaml",
@@ -125,18 +127,27 @@ fn line(file: &str, line: u32) -> Place {
 /// Looks at the recipe in `dir`. Errors first, then by file and line.
 pub fn lint(dir: &Path) -> Vec<Finding> {
     let mut found = Findings(Vec::new());
-    match super::open(dir) {
-        Ok(recipe) => look(&recipe, &mut found),
-        Err(error) => found.0.push(of_error(&error)),
+    let (recipe, wrong) = read(dir);
+    found.0.extend(wrong.as_ref().map(of_error));
+    if let Some(recipe) = recipe {
+        look(&recipe, wrong.is_none(), &mut found);
     }
     sorted(found.0)
+}
+
+/// The recipe, and why it is none: most of what else can be said of it does not hang on its name.
+fn read(dir: &Path) -> (Option<Recipe>, Option<RecipeError>) {
+    match super::open(dir) {
+        Ok(recipe) => (Some(recipe), None),
+        Err(error) => (super::nameless(dir, super::sample(dir).unwrap_or_default()).ok(), Some(error)),
+    }
 }
 
 /// The same, and what only the history tells (`history`).
 pub async fn lint_with_history(dir: &Path) -> Result<Vec<Finding>, GitError> {
     let dir = dir.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
-        let recipe = super::open(&dir).ok();
+        let (recipe, _) = read(&dir);
         let domain = EXAMPLE.parse::<AppDomain>().ok();
         let read = recipe.zip(domain).map(|(recipe, domain)| {
             let said = recipe.say_unchecked(&recipe.env_for(&domain), EXAMPLE).ok();
@@ -164,17 +175,19 @@ fn sorted(mut found: Vec<Finding>) -> Vec<Finding> {
 /// A refusal as a finding.
 pub fn of_error(error: &RecipeError) -> Finding {
     let (rule, file, cure) = match error {
-        RecipeError::Sample(_) | RecipeError::SampleLine(_) => (
+        RecipeError::Sample(NotRead::Missing(_)) => (
             "R008",
             ".env.sample",
             "add a `.env.sample` with `TYPE=` and `DOMAIN=` in the recipe's first directory".into(),
         ),
+        RecipeError::Sample(error) => ("R008", ".env.sample", error.cure().into()),
+        RecipeError::SampleLine(_) => ("R008", ".env.sample", "write each variable as `NAME=value`".into()),
         RecipeError::NoType | RecipeError::Name { .. } => (
             "type",
             ".env.sample",
             "write `TYPE=name`, with the recipe's name in lower-case letters, digits and `-`".into(),
         ),
-        RecipeError::AbraSh(_) => ("abra-sh", "abra.sh", String::new()),
+        RecipeError::AbraSh(error) => ("abra-sh", "abra.sh", error.cure().into()),
         RecipeError::Compose(error) => return of_compose(error),
         RecipeError::NoApp(files) => ("R009", files.as_str(), "call the main service `app`".into()),
         RecipeError::NameTooLong { place, cure, .. } => ("name-length", place.file.as_str(), cure.clone()),
@@ -198,6 +211,7 @@ fn of_compose(error: &ComposeError) -> Finding {
         rule: match error.rule {
             Broken::Missing => "compose-missing",
             Broken::Outside => "compose-outside",
+            Broken::Unreadable => "compose-unreadable",
             Broken::Yaml(_) => "compose-yaml",
             Broken::Variables => "compose-variables",
             Broken::Version => "compose-version",
@@ -213,8 +227,10 @@ fn of_compose(error: &ComposeError) -> Finding {
     }
 }
 
-fn look(recipe: &Recipe, found: &mut Findings) {
-    sample(recipe, found);
+fn look(recipe: &Recipe, has_name: bool, found: &mut Findings) {
+    if has_name {
+        sample(recipe, found);
+    }
     for (number, text) in &recipe.abra_sh.others {
         let message = format!("`{text}` runs whenever the file is sourced");
         found.warn("abra-sh", line("abra.sh", *number), message, "keep its top level to plain exports and functions");
@@ -518,7 +534,9 @@ const KNOWN: &[&str] =
 fn variables(recipe: &Recipe, said: &Said, found: &mut Findings) {
     let mut told = BTreeSet::new();
     let sample = env_file::write(&recipe.sample);
-    for (name, place) in said.compose.unset() {
+    // Without a sample none of them has a value, and that is said already.
+    let has_sample = recipe.sample.entries().next().is_some();
+    for (name, place) in said.compose.unset().filter(|_| has_sample) {
         if told.insert(name) && !is_offered(&sample, name) {
             let message = format!("`{name}` has no value here");
             found.warn(

@@ -126,6 +126,12 @@ fn sample(dir: &Path) -> Result<EnvFile, RecipeError> {
     env_file::parse(&text).map_err(RecipeError::SampleLine)
 }
 
+/// For whoever judges what is no recipe yet, or none any more: as much of one as goes without a name.
+fn nameless(dir: &Path, sample: EnvFile) -> Result<Recipe, RecipeError> {
+    let name = "recipe".parse().map_err(|why| RecipeError::Name { line: 0, why })?;
+    around(dir, name, None, sample)
+}
+
 /// What lies beside a sample.
 fn around(dir: &Path, name: RecipeName, pinned: Option<String>, sample: EnvFile) -> Result<Recipe, RecipeError> {
     let abra_sh = match inside::read(dir, Path::new("abra.sh")) {

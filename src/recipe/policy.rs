@@ -29,7 +29,7 @@ pub fn examine(
 ) -> Result<Verdict, Unreadable> {
     let found = tree(dir)?;
     let recipe = match open(dir) {
-        Err(RecipeError::Sample(NotRead::Missing(_)) | RecipeError::NoType) => nameless(dir),
+        Err(RecipeError::Sample(NotRead::Missing(_)) | RecipeError::NoType) => as_it_lies(dir),
         other => other,
     };
     let recipe = match recipe {
@@ -84,12 +84,11 @@ fn refused(mut found: Vec<Finding>, error: RecipeError, exceptions: &[Exception]
     if verdict.is_allowed() { Err(Unreadable::Recipe(error)) } else { Ok(verdict) }
 }
 
-/// For whoever judges compose files that are no recipe yet: without a sample, or with one that names no recipe.
-fn nameless(dir: &Path) -> Result<Recipe, RecipeError> {
+/// Compose files that are no recipe yet: without a sample, or with one that names no recipe.
+fn as_it_lies(dir: &Path) -> Result<Recipe, RecipeError> {
     let sample = match super::sample(dir) {
         Err(RecipeError::Sample(NotRead::Missing(_))) => EnvFile::default(),
         sample => sample?,
     };
-    let name = "recipe".parse().map_err(|why| RecipeError::Name { line: 0, why })?;
-    super::around(dir, name, None, sample)
+    super::nameless(dir, sample)
 }

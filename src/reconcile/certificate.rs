@@ -60,7 +60,7 @@ pub struct Pair {
 /// Reads the pair and makes sure that it will do for `*.domain` now. Blocking.
 pub fn read(certificate: &Path, key: &Path, domain: &str, now: Time) -> Result<Pair, CertificateError> {
     let path = || certificate.to_owned();
-    let pem = std::fs::read(certificate).map_err(|source| CertificateError::File { path: path(), source })?;
+    let pem = crate::given::read(certificate).map_err(|source| CertificateError::File { path: path(), source })?;
     let bad = |why: String| CertificateError::BadCertificate { path: path(), why };
     let chain: Vec<CertificateDer> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::given;
+
 /// A value nobody may see: its `Debug` says nothing, it has no `Display`, and its memory is wiped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
@@ -63,11 +65,11 @@ pub fn check_token(path: &Path) -> Result<(), SecretFileError> {
 /// nobody else may enter, so the group's bit is allowed and the world's is not.
 pub fn read_file(path: &Path) -> Result<Secret, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable { path: path.into(), source };
+    let bytes = Zeroizing::new(given::read(path).map_err(unreadable)?);
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
         return Err(SecretFileError::Open { path: path.into(), mode });
     }
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
     let text = std::str::from_utf8(&bytes).map_err(|_| SecretFileError::NotText { path: path.into() })?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {

@@ -9,10 +9,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::heartbeats::{self, Heartbeat};
 use super::{MIGRATIONS, StoreError, apps};
+use crate::given;
 
 /// What is wrong with a database or a copy of one, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,10 @@ pub enum CopyError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path} is no database of cc-ci ({why})", path = path.display())]
     NotOurs { path: PathBuf, why: String },
-    #[error("{path} is damaged: {}; restore a backup", found.join("; "), path = path.display())]
+    #[error(
+        "{path} is damaged: {}; put back a copy that is whole, as `cc-ci db check FILE` says of each",
+        found.join("; "), path = path.display()
+    )]
     Damaged { path: PathBuf, found: Vec<String> },
     #[error(
         "{path} was written by a newer cc-ci (schema {schema}, this program knows {known}); install that version",
@@ -35,10 +39,17 @@ pub enum CopyError {
         path = path.display(), name = path.file_name().unwrap_or_default().to_string_lossy()
     )]
     There { path: PathBuf },
+    #[error(
+        "{path} is there without its database, whose last writes it may hold; move it away first",
+        path = path.display()
+    )]
+    Orphan { path: PathBuf },
+    #[error("{path} is there and is no earlier copy; name another file", path = path.display())]
+    Foreign { path: PathBuf },
     #[error("{path} could not be written: {source}", path = path.display())]
     NotWritten { path: PathBuf, source: io::Error },
-    #[error("{path} could not be copied: {source}", path = path.display())]
-    NotCopied { path: PathBuf, source: rusqlite::Error },
+    #[error("{path} could not be copied: {why}", path = path.display())]
+    NotCopied { path: PathBuf, why: String },
 }
 
 /// A database that was looked through and is whole.
@@ -58,23 +69,41 @@ impl Whole {
 
 /// Looks through a database from its first page to its last, and changes nothing.
 pub fn examine(path: &Path) -> Result<Whole, CopyError> {
-    let bytes = fs::metadata(path).map_err(|source| CopyError::Unreadable { path: path.into(), source })?.len();
+    let not_ours = |why: String| CopyError::NotOurs { path: path.into(), why };
+    let bytes = given::open(path)
+        .and_then(|file| Ok(file.metadata()?.len()))
+        .map_err(|source| CopyError::Unreadable { path: path.into(), source })?;
+    if bytes == 0 {
+        return Err(not_ours("it is empty".into()));
+    }
     let connection = open(path)?;
-    let not_ours = |error: rusqlite::Error| CopyError::NotOurs { path: path.into(), why: error.to_string() };
-    let schema: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(not_ours)?;
+    let schema = connection.query_row("pragma user_version", [], |row| row.get::<_, i64>(0));
+    let schema = schema.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => CopyError::Damaged { path: path.into(), found: vec![words(&error)] },
+        _ => not_ours(words(&error)),
+    })?;
     let schema = usize::try_from(schema).unwrap_or(usize::MAX);
     if schema == 0 {
-        return Err(CopyError::NotOurs { path: path.into(), why: "it has no schema".into() });
+        return Err(not_ours("it is of another program".into()));
     }
     if schema > MIGRATIONS.len() {
         return Err(CopyError::Newer { path: path.into(), schema });
     }
-    let found = faults(&connection).unwrap_or_else(|error| vec![error.to_string()]);
+    let found = faults(&connection).unwrap_or_else(|error| vec![words(&error)]);
     if !found.is_empty() {
         return Err(CopyError::Damaged { path: path.into(), found });
     }
-    let runs: i64 = connection.query_row("select count(*) from runs", [], |row| row.get(0)).map_err(not_ours)?;
+    let runs = connection.query_row("select count(*) from runs", [], |row| row.get::<_, i64>(0));
+    let runs = runs.map_err(|_| not_ours("it has no table of runs".into()))?;
     Ok(Whole { schema, runs: runs.unsigned_abs(), bytes })
+}
+
+/// SQLite's own sentence, without the code that says the same.
+fn words(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(sentence)) => sentence.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// What is known of a machine, read without making or changing its database.
@@ -118,9 +147,9 @@ fn faults(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
 fn open(path: &Path) -> Result<Connection, CopyError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| CopyError::NotOurs { path: path.into(), why: error.to_string() })?;
+        .map_err(|error| CopyError::NotOurs { path: path.into(), why: words(&error) })?;
     let patient = connection.busy_timeout(std::time::Duration::from_secs(10));
-    patient.map_err(|source| CopyError::NotCopied { path: path.into(), source })?;
+    patient.map_err(|error| CopyError::NotCopied { path: path.into(), why: words(&error) })?;
     Ok(connection)
 }
 
@@ -135,6 +164,17 @@ pub fn back_up(database: &Path, to: &Path) -> Result<Whole, CopyError> {
     if beside.iter().map(PathBuf::as_path).chain([database]).any(|ours| same(ours, to)) {
         return Err(CopyError::OntoItself { path: to.into() });
     }
+    given::open(database).map_err(|source| CopyError::Unreadable { path: database.into(), source })?;
+    if fs::metadata(to).is_ok() {
+        match examine(to) {
+            // `mktemp` makes an empty one.
+            Err(CopyError::NotOurs { path, .. }) if fs::metadata(to).is_ok_and(|meta| meta.len() > 0) => {
+                return Err(CopyError::Foreign { path });
+            }
+            Err(CopyError::Unreadable { path, source }) => return Err(CopyError::NotWritten { path, source }),
+            _ => {}
+        }
+    }
     place(database, to, 0o600)
 }
 
@@ -144,8 +184,12 @@ pub fn restore(copy: &Path, database: &Path) -> Result<Whole, CopyError> {
     // The appliance makes an empty file with the right owner and mode before anything runs. A write-ahead log without its
     // database would be taken for the new one's.
     let there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.len() > 0);
-    if let Some(path) = [database.to_owned(), with_end(database, "-wal")].into_iter().find(|path| there(path)) {
-        return Err(CopyError::There { path });
+    if there(database) {
+        return Err(CopyError::There { path: database.into() });
+    }
+    let log = with_end(database, "-wal");
+    if there(&log) {
+        return Err(CopyError::Orphan { path: log });
     }
     place(copy, database, 0o660)
 }
@@ -168,6 +212,10 @@ fn place(from: &Path, to: &Path, mode: u32) -> Result<Whole, CopyError> {
 
 fn write(from: &Path, to: &Path, partial: &Path, mode: u32) -> Result<Whole, CopyError> {
     let failed = |source| CopyError::NotWritten { path: to.into(), source };
+    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.is_dir() {
+        return Err(failed(io::Error::other(format!("there is no directory {}", dir.display()))));
+    }
     match fs::remove_file(partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -178,13 +226,23 @@ fn write(from: &Path, to: &Path, partial: &Path, mode: u32) -> Result<Whole, Cop
         file.set_permissions(meta.permissions()).map_err(failed)?;
         std::os::unix::fs::fchown(&file, Some(meta.uid()), Some(meta.gid())).map_err(failed)?;
     }
-    copy(from, partial).map_err(|source| CopyError::NotCopied { path: from.into(), source })?;
-    let whole = examine(partial)?;
+    copy(from, partial).map_err(|error| CopyError::NotCopied { path: from.into(), why: words(&error) })?;
+    let whole = examine(partial).map_err(|error| of_source(error, from))?;
     file.sync_all().map_err(failed)?;
     fs::rename(partial, to).map_err(failed)?;
-    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     Ok(whole)
+}
+
+/// What is wrong with a copy was wrong with what it is of, and only that is still there.
+fn of_source(error: CopyError, from: &Path) -> CopyError {
+    let path = from.to_owned();
+    match error {
+        CopyError::Damaged { found, .. } => CopyError::Damaged { path, found },
+        CopyError::NotOurs { why, .. } => CopyError::NotOurs { path, why },
+        CopyError::Newer { schema, .. } => CopyError::Newer { path, schema },
+        other => other,
+    }
 }
 
 /// All pages at once, so that no commit in between makes it begin anew: with a write-ahead log a reader holds up nobody.
@@ -276,7 +334,7 @@ mod tests {
         assert!(!path("x.db").exists());
 
         fs::write(path("y.db-wal"), "of another one").unwrap();
-        assert!(matches!(restore(&copy, &path("y.db")), Err(CopyError::There { .. })));
+        assert!(matches!(restore(&copy, &path("y.db")), Err(CopyError::Orphan { .. })));
     }
 
     #[tokio::test]

@@ -114,7 +114,8 @@ fn in_words(expected: &str) -> String {
         "a boolean" => "`true` or `false`".into(),
         "u8" => "a whole number from 0 to 255".into(),
         "u16" => "a whole number from 0 to 65535".into(),
-        "u32" | "u64" | "u128" | "usize" => "a whole number that is not negative".into(),
+        "u32" => "a whole number from 0 to 4294967295".into(),
+        "u64" | "u128" | "usize" => "a whole number that is not negative".into(),
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number".into(),
         "f32" | "f64" => "a number".into(),
         "a sequence" | "sequence" => "a list".into(),
@@ -165,7 +166,10 @@ impl<'a> At<'a> {
                 Some(number) => match (u64::try_from(number), i64::try_from(number)) {
                     (Ok(number), _) => visitor.visit_u64(number),
                     (_, Ok(number)) => visitor.visit_i64(number),
-                    _ => visitor.visit_i128(number),
+                    _ => Err(de::Error::invalid_type(
+                        Unexpected::Other(&format!("`{text}`, which is too large")),
+                        &visitor,
+                    )),
                 },
                 None => visitor.visit_str(text),
             },

@@ -110,6 +110,24 @@ impl Node {
         Node::new(Value::String(text.into()), span)
     }
 
+    /// JSON as the same values; nothing of it has a place.
+    pub fn from_json(json: &serde_json::Value) -> Node {
+        use serde_json::Value as Json;
+        let span = Span::default();
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(yes) => Value::Bool(*yes),
+            Json::Number(number) if number.is_f64() => Value::Float(number.to_string()),
+            Json::Number(number) => Value::Int(number.to_string()),
+            Json::String(text) => Value::String(text.clone()),
+            Json::Array(items) => Value::Seq(items.iter().map(Node::from_json).collect()),
+            Json::Object(entries) => Value::Map(
+                entries.iter().map(|(key, value)| (Node::text(key.as_str(), span), Node::from_json(value))).collect(),
+            ),
+        };
+        Node::new(value, span)
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),

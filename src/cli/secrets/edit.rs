@@ -31,7 +31,7 @@ pub(super) fn edit(file: &File) -> Done {
                 return Ok(ExitCode::SUCCESS);
             }
             Err(error) if std::io::stdin().is_terminal() => {
-                eprintln!("{error}\nEnter opens the editor again, Ctrl-C gives up; the file is what it was.");
+                crate::aside!("{error}\nEnter opens the editor again, Ctrl-C gives up; the file is what it was.");
                 let read = std::io::stdin().read_line(&mut String::new()).context("waiting for Enter")?;
                 if read == 0 {
                     return Err(error.into());

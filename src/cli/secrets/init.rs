@@ -15,27 +15,28 @@ use crate::secrets::sops::{Open, Rules, replace};
 use crate::yaml::{self, Node};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: cc-ci secrets init --recovery-file ~/recovery-key.txt --token token.txt")]
 pub(crate) struct Init {
     /// Where `.sops.yaml` and `secrets.yaml` go.
     #[arg(default_value = "secrets")]
     directory: PathBuf,
     /// The host's ssh key or age recipient: `ssh-ed25519 …`, `age1…`, or a file with one of them.
-    #[arg(long, default_value = "/etc/ssh/ssh_host_ed25519_key.pub")]
+    #[arg(long, value_name = "KEY", default_value = "/etc/ssh/ssh_host_ed25519_key.pub")]
     host: String,
     /// Recipient of a recovery key that is there already.
-    #[arg(long, conflicts_with = "recovery_file", required_unless_present = "recovery_file")]
+    #[arg(long, value_name = "KEY", conflicts_with = "recovery_file", required_unless_present = "recovery_file")]
     recovery: Option<String>,
     /// Makes a recovery key into this file. Keep it off the machine and out of the repository.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     recovery_file: Option<PathBuf>,
     /// File with the bot's token.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
     /// File with the wildcard certificate and its chain.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// File with the certificate's key.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     certificate_key: Option<PathBuf>,
 }
 
@@ -53,7 +54,7 @@ pub(super) fn init(asked: &Init) -> Done {
     for ((name, what), from) in NEEDED.into_iter().zip(given) {
         let value = from
             .as_ref()
-            .map(|path| std::fs::read_to_string(path).with_context(|| path.display().to_string()))
+            .map(|path| crate::given::read_text(path).with_context(|| path.display().to_string()))
             .transpose()?;
         let value = Node::text(one_line(&value.unwrap_or_default()), <_>::default());
         let (group, key) = name.split_once('/').unwrap_or((name, ""));

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{Done, Failure};
 use crate::clock::Clock;
+use crate::say;
 use crate::secrets::sops::keys::{self, Identity, KeyError};
 use crate::secrets::sops::{Locked, Open, Rules, SopsError, replace};
 
@@ -31,7 +32,7 @@ pub(crate) enum Secrets {
         #[command(flatten)]
         file: File,
         /// Names that have to be there; those that every appliance needs where none is given.
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         needs: Vec<String>,
         /// For a machine that has no key: values and MAC stay unseen.
         #[arg(long)]
@@ -39,6 +40,7 @@ pub(crate) enum Secrets {
     },
     /// Prints a value.
     Show {
+        /// Which: `forge/token`.
         name: String,
         #[command(flatten)]
         file: File,
@@ -47,7 +49,9 @@ pub(crate) enum Secrets {
         raw: bool,
     },
     /// Sets a value to what comes on standard input. One line loses its line end, several keep it.
+    #[command(after_help = "Example: cc-ci secrets set forge/token <token.txt")]
     Set {
+        /// Which: `forge/token`.
         name: String,
         #[command(flatten)]
         file: File,
@@ -69,14 +73,16 @@ pub(crate) enum Secrets {
     },
     /// Makes an age key: the secret part into a file, the recipient to standard output.
     Keygen {
-        #[arg(long, short)]
+        /// The file with the secret part, which must not be there yet.
+        #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
     /// The age recipient of an ssh key: of a file, or of what comes on standard input (`ssh-keyscan`'s lines too).
     SshToAge {
+        /// The file with the key; standard input where none is named.
         key: Option<PathBuf>,
         /// The age key of an ssh key's secret part, into this file.
-        #[arg(long)]
+        #[arg(long, value_name = "FILE")]
         private: Option<PathBuf>,
     },
     /// A new host in one command: `.sops.yaml` and a file for the host's key and a recovery key.
@@ -90,7 +96,7 @@ pub(crate) struct File {
     file: PathBuf,
     /// A key that opens it: age's own form, or an ssh key. Otherwise where sops looks: `SOPS_AGE_KEY`, `SOPS_AGE_KEY_FILE`,
     /// `~/.config/sops/age/keys.txt`; and the host's ssh key.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
 }
 
@@ -230,22 +236,22 @@ fn recipients_differ(path: &Path, locked: &Locked) -> Result<Vec<String>, Failur
 }
 
 fn show(file: &File, name: &str, raw: bool) -> Done {
-    let mut out = std::io::stdout();
-    if !raw && !out.is_terminal() {
+    if !raw && !std::io::stdout().is_terminal() {
         return Err(Failure::usage(anyhow!(
             "a secret is shown on a terminal only; say --raw where it shall go elsewhere"
         )));
     }
     let value = file.open()?.value(name)?;
     let end: &[u8] = if raw || value.ends_with(b"\n") { b"" } else { b"\n" };
-    out.write_all(&value).and_then(|()| out.write_all(end)).and_then(|()| out.flush()).context("printing it")?;
+    say::bytes(&value);
+    say::bytes(end);
     Ok(ExitCode::SUCCESS)
 }
 
 fn set(file: &File, name: &str) -> Done {
     let opened = file.open()?;
     if std::io::stdin().is_terminal() {
-        eprintln!("the value of {name}, then Ctrl-D:");
+        crate::aside!("the value of {name}, then Ctrl-D:");
     }
     let mut value = Zeroizing::new(String::new());
     std::io::stdin().read_to_string(&mut value).context("reading the value from standard input")?;
@@ -321,7 +327,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
 fn ssh_to_age(key: Option<&Path>, private: Option<&Path>) -> Done {
     let (name, text) = match key {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let text = crate::given::read_text(path).with_context(|| path.display().to_string())?;
             (path.display().to_string(), Zeroizing::new(text))
         }
         None => {

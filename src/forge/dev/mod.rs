@@ -145,7 +145,7 @@ pub fn main(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     match runtime.and_then(|runtime| runtime.block_on(run)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cc-ci dev forge: {error}");
+            crate::aside!("cc-ci dev forge: {error}");
             ExitCode::from(3)
         }
     }

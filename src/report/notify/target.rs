@@ -79,7 +79,7 @@ impl Target {
             (_, _, Some(mail)) => {
                 let password = mail.password_file.as_deref().map(|path| secret("mail password", path)).transpose()?;
                 let authority = mail.ca_file.as_deref().map(|path| {
-                    std::fs::read(path).map_err(|source| TargetError::Unreadable {
+                    crate::given::read(path).map_err(|source| TargetError::Unreadable {
                         target: name.clone(),
                         path: path.into(),
                         source,

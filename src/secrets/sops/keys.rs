@@ -122,7 +122,7 @@ pub fn recipient_of(what: &str) -> Result<String, KeyError> {
             .map_err(|_| KeyError::Recipient(what.into()));
     }
     let path = PathBuf::from(what);
-    let text = std::fs::read_to_string(&path).map_err(|source| SecretFileError::Unreadable { path, source })?;
+    let text = crate::given::read_text(&path).map_err(|source| SecretFileError::Unreadable { path, source })?;
     match text.trim() {
         key if key.starts_with("ssh-") => recipient_of_ssh(what, key),
         key if key.starts_with("age1") => recipient_of(key),

@@ -81,7 +81,7 @@ pub struct Locked {
 
 impl Locked {
     pub fn read(path: &Path) -> Result<Locked, SopsError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SopsError::File { path: path.into(), source })?;
+        let text = crate::given::read_text(path).map_err(|source| SopsError::File { path: path.into(), source })?;
         Locked::parse(&path.display().to_string(), &text)
     }
 
@@ -150,7 +150,7 @@ pub fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(), Sops
     // Through a link to the file itself, or the link would go.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let failed = |source| SopsError::File { path: path.clone(), source };
-    let now = match std::fs::read_to_string(path) {
+    let now = match crate::given::read_text(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error)),

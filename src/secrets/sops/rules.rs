@@ -31,7 +31,7 @@ impl Rules {
     }
 
     pub fn read(path: &Path) -> Result<Rules, SopsError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SopsError::File { path: path.into(), source })?;
+        let text = crate::given::read_text(path).map_err(|source| SopsError::File { path: path.into(), source })?;
         let root = yaml::parse(&path.display().to_string(), &text)?;
         let bad = |message: String| SopsError::Rules { path: path.into(), message };
         let rules = root

@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{Extensions, HeaderMap, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use serde_json::Value;
+
 use super::super::Site;
 use super::guard::{Stopped, admit};
 use super::read::{run_of, schema};
@@ -13,11 +20,7 @@ use crate::model::{Origin, Pr, RunId, Scope};
 use crate::store::audit::{self, Act};
 use crate::store::tokens::{self, Token};
 use crate::store::{StoreError, Transaction, runs};
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
-use axum::http::{Extensions, HeaderMap, Response, StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::post;
+use crate::yaml::{self, Node};
 
 type At = State<Arc<Site>>;
 type Acted = Result<Response<Body>, Response<Body>>;
@@ -128,14 +131,37 @@ async fn wish(headers: &HeaderMap, body: Body, token: &Token) -> Result<Wish, Re
         .await
         .map_err(|_| problem(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {LARGEST} bytes")))?;
     let wrong = |words: String| problem(StatusCode::BAD_REQUEST, words);
-    let asked: api::Trigger = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("the body: {error}")))?;
+    let asked = read(&bytes).map_err(|words| wrong(format!("the body: {words}")))?;
     let repository = asked.repository.parse().map_err(|error| wrong(format!("`repository`: {error}")))?;
     if !(1..=1_000_000_000).contains(&asked.pr) {
         return Err(wrong(format!("`pr` is the number of a pull request, not {}", asked.pr)));
     }
     let from = asked.from.as_deref().map(str::parse).transpose().map_err(|error| wrong(format!("`from`: {error}")))?;
+    if from.is_some() && !asked.stage.upgrades() {
+        return Err(wrong(format!("`from` says what the upgrade starts from, and `{}` has none", asked.stage)));
+    }
     let asked_by = format!("the token {}", token.name);
     Ok(Wish { repository, pr: Pr(asked.pr), stage: asked.stage, from, origin: Origin::Api, asked_by })
+}
+
+/// Keys of [`api::Trigger`] that are text.
+const TEXTS: [&str; 3] = ["repository", "stage", "from"];
+
+/// In the words that the configuration is refused with; serde's own name types of Rust.
+fn read(bytes: &[u8]) -> Result<api::Trigger, String> {
+    let body: Value = serde_json::from_slice(bytes)
+        .map_err(|error| format!("it is no JSON from line {}, column {} on", error.line(), error.column()))?;
+    if !body.is_object() {
+        return Err("it is no object, such as `{\"repository\": \"keycloak\", \"pr\": 41}`".into());
+    }
+    // A configuration may say `7` where a text is wanted; JSON has quotes for that.
+    if let Some((key, value)) = TEXTS
+        .iter()
+        .find_map(|key| Some((key, body.get(*key).filter(|value| value.is_number() || value.is_boolean())?)))
+    {
+        return Err(format!("`{key}` needs text, not `{value}`"));
+    }
+    yaml::from_node("the body", &Node::from_json(&body)).map_err(|error| error.message)
 }
 
 fn status_of(why: &NotQueued) -> StatusCode {
