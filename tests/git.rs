@@ -432,12 +432,14 @@ async fn the_token_is_sent_to_the_forge_and_seen_nowhere_else() {
 #[tokio::test]
 async fn the_newest_commit_of_another_repository_is_asked_for_and_the_token_seen_nowhere() {
     const TOKEN: &str = "t0ken-nobody-may-see-either";
+    sandbox::warden_is_at(env!("CARGO_BIN_EXE_cc-ci"));
     let dir = tempfile::tempdir().unwrap();
     let tip = "1234567890123456789012345678901234567890";
     let packet = |text: String| format!("{:04x}{text}", text.len() + 4);
-    let answer = |first: String| format!("{}0000{}0000", packet("# service=git-upload-pack\n".into()), packet(first));
-    let advertised = answer(format!("{tip} HEAD\0symref=HEAD:refs/heads/main\n"));
-    let empty = answer(format!("{} capabilities^{{}}\0agent=git/2\n", "0".repeat(40)));
+    let answer = |refs: String| format!("{}0000{refs}0000", packet("# service=git-upload-pack\n".into()));
+    let head = packet(format!("{tip} HEAD\0symref=HEAD:refs/heads/main\n"));
+    let advertised = answer(head + &packet(format!("{tip} refs/heads/main\n")));
+    let empty = answer(packet(format!("{} capabilities^{{}}\0agent=git/2\n", "0".repeat(40))));
     let ask = async |status: &'static str, body: String| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/org/other.git", listener.local_addr().unwrap());

@@ -302,6 +302,8 @@ pub struct Process {
 /// What to test.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+// Where nothing is upgraded, there is nothing to say where from.
+#[schemars(extend("not" = {"required": ["from", "stage"], "properties": {"stage": {"enum": ["install", "backup", "checks"]}}}))]
 pub struct Trigger {
     /// The repository's name in the organisation.
     #[schemars(length(min = 1, max = 100), regex(pattern = REPOSITORY), example = &"custom-html")]
@@ -312,7 +314,7 @@ pub struct Trigger {
     pub pr: i64,
     /// Only this stage, and what it needs.
     #[serde(default = "all")]
-    #[schemars(default = "all", example = &"install")]
+    #[schemars(default = "all", example = &"upgrade")]
     pub stage: Asked,
     /// The version to upgrade from, where the usual one is not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
