@@ -424,6 +424,11 @@ pub fn database_in(state_dir: &Path) -> PathBuf {
     state_dir.join("cc-ci.db")
 }
 
+/// What the runs of a state directory left as evidence.
+pub fn evidence_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("evidence")
+}
+
 /// The runs' logs of a state directory.
 pub fn logs_in(state_dir: &Path) -> PathBuf {
     state_dir.join("logs")
@@ -461,7 +466,7 @@ impl Config {
     }
 
     pub fn evidence_dir(&self) -> PathBuf {
-        self.state_dir.join("evidence")
+        evidence_in(&self.state_dir)
     }
 
     pub fn bell(&self, process: &str) -> PathBuf {

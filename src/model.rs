@@ -398,6 +398,8 @@ choice!(
         Run = "run",
         /// Ending runs.
         Cancel = "cancel",
+        /// Having the janitor go round.
+        Janitor = "janitor",
     }
 );
 

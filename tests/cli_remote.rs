@@ -2,6 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "programs are started as people start them")]
 
+#[path = "support/forge.rs"]
+mod forge;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -40,15 +43,19 @@ fn said(output: &Output) -> (i32, String) {
 impl Served {
     /// With no forge that answers, and no Docker.
     fn start() -> Served {
+        Served::start_with("http://127.0.0.1:1", "0123456789")
+    }
+
+    fn start_with(forge: &str, forge_token: &str) -> Served {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let seeded = cc_ci(&["dev", "seed", "--dir", &path("state"), "--runs", "130"], None);
         assert!(seeded.status.success(), "{:?}", said(&seeded));
-        std::fs::write(path("token"), "0123456789").unwrap();
+        std::fs::write(path("token"), forge_token).unwrap();
         std::fs::set_permissions(path("token"), PermissionsExt::from_mode(0o600)).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = format!(
-            "domain: ci.test\nstate_dir: {}\nforge: {{url: 'http://127.0.0.1:1', organisation: recipes, token_file: {}}}\n\
+            "domain: ci.test\nstate_dir: {}\nforge: {{url: '{forge}', organisation: recipes, token_file: {}}}\n\
              web: {{listen: '{address}'}}\n",
             path("state"),
             path("token"),
@@ -107,6 +114,8 @@ fn here_and_from_afar_say_the_same_in_every_form() {
         &["runs", "list", "-n", "120"][..],
         &["runs", "list", "--outcome", "failed", "-n", "7"],
         &["runs", "list", "--recipe", "keycloak"],
+        &["runs", "list", "--origin", "comment", "-n", "60"],
+        &["runs", "list", "--origin", "schedule"],
         &["runs", "list", "--recipe", "no-such"],
         &["runs", "show", &failed],
         &["runs", "show", "99999"],
@@ -175,6 +184,43 @@ fn acting_from_afar_takes_a_token_that_is_good_for_it() {
     assert!(code == 3 && text.contains("too often"), "{code} {text}");
 }
 
+/// A test that asks for a run of a pull request there is, and for the janitor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_and_the_janitor_are_asked_for_from_afar() {
+    let place = forge::Place::open().await;
+    let (url, token) = (place.url.clone(), place.token.expose().to_owned());
+    let asked = tokio::task::spawn_blocking(move || {
+        let served = Served::start_with(&url, &token);
+        let (run, janitor) = (served.token("runner", "run"), served.token("tidy", "janitor"));
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let trigger = ["trigger", "custom-html#1", "--stage", "install"];
+        // Its repositories are seen with the first look at the forge.
+        let (code, text) = loop {
+            let (code, text) = served.there(&trigger, Some(&run));
+            if code == 0 || std::time::Instant::now() > deadline {
+                break (code, text);
+            }
+        };
+        assert!(code == 0 && text.contains("is queued") && text.contains(&served.url), "{code} {text}");
+        let (_, api) = served.here(&["runs", "list", "--origin", "api", "--json"]);
+        let api: serde_json::Value = serde_json::from_str(&api).unwrap();
+        let newest = api.as_array().or(api["runs"].as_array()).unwrap()[0].clone();
+        assert_eq!((&newest["recipe"], &newest["asked_by"]), (&"custom-html".into(), &"the token runner".into()));
+
+        let (code, text) = served.there(&["janitor"], Some(&run));
+        assert!(code == 2 && text.contains("no scope `janitor`"), "{code} {text}");
+        let (code, text) = served.there(&["janitor"], Some(&janitor));
+        assert!(code == 0 && text.contains("asked the runner"), "{code} {text}");
+        let (_, audit) = served.here(&["audit", "list"]);
+        assert!(
+            audit.contains("token tidy: janitor") && audit.contains("token runner: trigger custom-html#1"),
+            "{audit}"
+        );
+        assert_eq!(served.here(&["audit", "verify"]).0, 0);
+    });
+    asked.await.unwrap();
+}
+
 /// Answers one request with these bytes.
 fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -224,9 +270,10 @@ fn top_says_where_it_cannot_draw_and_leaves_a_terminal_as_it_was() {
         println!("SKIPPED top_says_where_it_cannot_draw_and_leaves_a_terminal_as_it_was: there is no script(1)");
         return;
     }
-    for key in ["q", "\x03"] {
+    // It is left with a key, or told to end by whoever ends services; the shell in the middle says its process.
+    for key in ["q", "\x03", "TERM"] {
         let line = format!(
-            "stty rows 24 cols 80; stty -a; {} top --state {state}; echo \"code $?\"; stty -a",
+            "stty rows 24 cols 80; stty -a; sh -c 'echo process $$ .; exec {} top --state {state}'; echo \"code $?\"; stty -a",
             env!("CARGO_BIN_EXE_cc-ci")
         );
         let mut typed = Command::new("script")
@@ -248,8 +295,13 @@ fn top_says_where_it_cannot_draw_and_leaves_a_terminal_as_it_was() {
             }
             text.push_str(&String::from_utf8_lossy(&bytes[..count]));
             if !pressed && text.contains("under way") {
-                keys.write_all(key.as_bytes()).unwrap();
-                keys.flush().unwrap();
+                if key == "TERM" {
+                    let process = text.split("process ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+                    assert!(Command::new("kill").args(["-TERM", process]).status().unwrap().success());
+                } else {
+                    keys.write_all(key.as_bytes()).unwrap();
+                    keys.flush().unwrap();
+                }
                 pressed = true;
             }
         }

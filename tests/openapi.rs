@@ -81,7 +81,7 @@ fn know_the_repository(tx: &cc_ci::store::Transaction) -> Result<(), cc_ci::stor
     let repo = forge::repo();
     let listed = repositories::Listed { id: RepoId(9000), repo: &repo, enrolled: true, why: "" };
     repositories::see(tx, &listed, NOW, NOW, NOW)?;
-    let all = [Scope::Run, Scope::Cancel];
+    let all = [Scope::Run, Scope::Cancel, Scope::Janitor];
     tokens::add(tx, "schemathesis", &Secret::new(TOKEN), &all, NOW.plus(Duration::from_secs(3600 * 24 * 36500)), NOW)?;
     Ok(())
 }

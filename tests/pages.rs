@@ -28,7 +28,13 @@ const WIDTHS: [u32; 3] = [1280, 870, 390];
 
 /// The router's own list, each with something in its place.
 fn addresses(run: i64, recipe: &str) -> Vec<String> {
-    PAGES.iter().map(|page| page.replace("{id}", &run.to_string()).replace("{name}", recipe)).collect()
+    addresses_of([run, run], recipe)
+}
+
+/// Where two runs are looked at, the second one is the other.
+fn addresses_of(runs: [i64; 2], recipe: &str) -> Vec<String> {
+    let with_runs = |page: &str| page.replacen("{id}", &runs[0].to_string(), 1).replace("{id}", &runs[1].to_string());
+    PAGES.iter().map(|page| with_runs(page).replace("{name}", recipe)).collect()
 }
 
 /// Looks at all of them in every dress, and gives what is wrong.
@@ -217,9 +223,40 @@ async fn a_log_of_two_hundred_thousand_lines_stays_small_in_the_page() {
         .run("[...document.querySelectorAll('.jumps a')].find((a) => a.textContent.trim() === 'install').click()")
         .await;
     browser.until("return document.querySelector('#log p')?.textContent.includes('line 0 ') === true").await;
+    // A link to any line leads there, and its neighbours are there to be read.
+    let text = house.get(&format!("/runs/{run}/log")).await.text;
+    let at = text.find("line 123456 goes on").and_then(|at| text[..at].rfind('\n')).unwrap() + 1;
+    browser.open(&format!("{}/runs/{run}?#L{at}", house.address)).await;
+    browser.until("return document.querySelector('#log .here')?.textContent.includes('line 123456 ') === true").await;
+    let shown = browser.run(lines).await.as_i64().unwrap();
+    assert!((100..=3200).contains(&shown), "{shown} lines are in the page");
+    let tail = house.get(&format!("/runs/{run}/log?tail=100")).await.text;
+    assert!(tail.lines().count() == 100 && tail.ends_with("line 199999 goes on\n") && text.ends_with(&tail));
+    assert_eq!(text.lines().count(), 200_000, "the raw log is whole");
     let complaints = browser.complaints().await;
     browser.stop().await;
     assert!(complaints.console.is_empty(), "{:?}", complaints.console);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_follow_what_happens_without_being_loaded_again() {
+    const NAME: &str = "lists_follow_what_happens_without_being_loaded_again";
+    let Some(browser) = Browser::start(NAME).await else { return };
+    let house = House::with_history(30).await;
+    for (number, page) in (900..).zip(["/", "/runs", "/queue"]) {
+        browser.open(&format!("{}{page}", house.address)).await;
+        // Without the page's own clock, so that it is the server that tells it.
+        browser.run("window.stayed = true; for (let one = 0; one < 1000; one++) clearInterval(one)").await;
+        let run = house.queue("keycloak", number).await;
+        let shows = match page {
+            "/" => "return window.stayed && document.body.innerText.includes('Waiting: WAITS')".to_owned(),
+            _ => format!("return window.stayed && Boolean(document.querySelector('a[href=\"/runs/{run}\"]'))"),
+        };
+        browser.until(&shows.replace("WAITS", &(number - 897).to_string())).await;
+    }
+    let complaints = browser.complaints().await;
+    browser.stop().await;
+    assert!(complaints.console.is_empty(), "{complaints:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,8 +315,9 @@ async fn screenshots() {
     let address = std::env::var("CC_CI_LOOK_AT").expect("CC_CI_LOOK_AT is the address of a server");
     let run =
         std::env::var("CC_CI_LOOK_RUN").expect("CC_CI_LOOK_RUN is the number of one of its runs").parse().unwrap();
+    let other = std::env::var("CC_CI_LOOK_OTHER").expect("CC_CI_LOOK_OTHER is another one").parse().unwrap();
     let browser = Browser::start("screenshots").await.expect("there is a browser");
-    for page in addresses(run, "keycloak") {
+    for page in addresses_of([run, other], "keycloak") {
         for (theme, width) in THEMES.iter().flat_map(|theme| [1280, 390].map(|width| (theme, width))) {
             browser.look_as(theme, width).await;
             browser.open(&format!("{address}{page}")).await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cc_ci::clock::Time;
 use cc_ci::logs::{self, Log};
-use cc_ci::model::{Asked, CheckState, EvidenceKind, Outcome, RepoId, RunId, StageName, StageState};
+use cc_ci::model::{Asked, CheckState, EvidenceKind, Origin, Outcome, RepoId, RunId, StageName, StageState};
 use cc_ci::sandbox::Stream;
 use cc_ci::secrets::redact::Redactor;
 use cc_ci::store::evidence::{self, Piece};
@@ -299,6 +299,22 @@ async fn a_commit_that_passes_and_fails_makes_its_recipe_flaky() {
     assert!(house.get("/?show=flaky").await.text.contains("/recipes/notes"));
 }
 
+fn a_finding() -> Check {
+    let (stage, state) = (StageName::Lint, CheckState::Warning);
+    Check { stage, name: String::new(), state, expected: None, got: Some("it is not pinned".into()), took: None }
+}
+
+async fn keeps_images(house: &House, run: RunId, digest: &str) {
+    let name = "images.head.json".to_owned();
+    let dir = house.logs.with_file_name("evidence").join(run.to_string());
+    std::fs::create_dir_all(&dir).unwrap();
+    let images =
+        serde_json::json!([{"service": "app", "image": "nginx:1.29.0", "digests": [format!("nginx@sha256:{digest}")]}]);
+    std::fs::write(dir.join(&name), images.to_string()).unwrap();
+    let piece = Piece { stage: StageName::Install, name, kind: EvidenceKind::Json, bytes: 100, cut: 0 };
+    house.store.write("is being tested", move |tx| evidence::put(tx, run, &piece, NOW).map(drop)).await.unwrap();
+}
+
 #[tokio::test]
 async fn two_runs_are_compared_where_they_differ() {
     let house = House::with_history(200).await;
@@ -322,6 +338,32 @@ async fn two_runs_are_compared_where_they_differ() {
     let words = markup::words(&page.text);
     assert!(words.contains(&format!("Runs {failed} and {passed}")) && words.contains("Last lines of"), "{words}");
     assert!(page.text.contains("class=\"differs\"") && page.text.contains("class=\"come\""), "{}", page.text);
+    for (run, digest, rule) in [(failed, "1111111111112222", "R007"), (passed, "3333333333334444", "R009")] {
+        keeps_images(&house, RunId(run), digest).await;
+        let finding = Check { name: format!("{rule} compose.yml:3"), ..a_finding() };
+        house
+            .store
+            .write("is being tested", move |tx| stages::add_check(tx, RunId(run), &finding, NOW).map(drop))
+            .await
+            .unwrap();
+    }
+    let page = house.get(&format!("/compare?a={failed}&b={passed}")).await.text;
+    markup::holds_to_the_rules(&page, "/compare");
+    let words = markup::words(&page);
+    for shown in [
+        "nginx:1.29.0",
+        "111111111111",
+        "333333333333",
+        "in the head",
+        "R007 compose.yml:3",
+        "R009 compose.yml:3",
+        "it is not pinned",
+    ] {
+        assert!(words.contains(shown), "{shown}: {words}");
+    }
+    let images = house.get(&format!("/api/v1/runs/{passed}/images")).await.text;
+    let images: serde_json::Value = serde_json::from_str(&images).unwrap();
+    assert_eq!(images[0]["digests"][0], "nginx@sha256:3333333333334444");
     for (address, status, words) in [
         ("/compare", 400, "name the two runs"),
         ("/compare?a=1", 400, "name the two runs"),
@@ -672,6 +714,54 @@ async fn a_client_has_ten_live_views_and_gets_them_back() {
     assert_eq!(other, 200, "another client behind the same proxy");
     views.pop();
     house.eventually(async || house.send_unread("GET", &address, &[]).await == 200).await;
+}
+
+#[tokio::test]
+async fn lists_are_told_of_changes_once_and_go_on_where_they_were() {
+    let house = House::with_history(20).await;
+    for page in ["/", "/runs", "/queue"] {
+        let page = house.get(page).await.text;
+        assert!(page.contains(r#"data-events="/events""#) && page.contains("<noscript><meta http-equiv=\"refresh\""));
+    }
+    let mut events = house.follow("/events", None).await;
+    let first = events.next_of("changed").await;
+    house.queue("keycloak", 7).await;
+    let second = events.next_of("changed").await;
+    assert_ne!(first.id, second.id);
+
+    let mut again = house.follow("/events", Some(&second.id)).await;
+    let mut late = house.follow("/events", Some(&first.id)).await;
+    assert_eq!(late.next_of("changed").await.id, second.id, "it is told what it missed");
+    house.queue("keycloak", 8).await;
+    let third = events.next_of("changed").await.id;
+    assert_eq!(again.next_of("changed").await.id, third, "what it had is not told again");
+    assert_eq!(late.next_of("changed").await.id, third);
+
+    let mut more = Vec::new();
+    for _ in 0..7 {
+        more.push(house.follow("/events", None).await);
+    }
+    assert_eq!(house.get("/events").await.status, 429);
+    house.ends();
+    assert!(events.is_over().await);
+}
+
+#[tokio::test]
+async fn runs_are_narrowed_by_who_asked() {
+    let house = House::with_history(5).await;
+    let mut nightly = cc_ci::dev::seed::plain_run("keycloak", 77);
+    nightly.origin = Origin::Schedule;
+    let nightly = house.store.write("is being tested", move |tx| runs::queue(tx, &nightly, NOW)).await.unwrap();
+    let page = house.get("/runs?origin=schedule").await.text;
+    assert!(
+        page.contains(&format!("href=\"/runs/{nightly}\""))
+            && page.matches("<th class=\"n\" scope=\"row\">").count() == 1
+    );
+    assert!(page.contains("/runs?outcome=failed&amp;origin=schedule"), "the filters go together");
+    let answer = house.get("/api/v1/runs?origin=schedule").await.text;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((answer["runs"].as_array().unwrap().len(), &answer["runs"][0]["origin"]), (1, &"schedule".into()));
+    assert_eq!(house.get("/runs?origin=nobody").await.status, 400);
 }
 
 #[tokio::test]

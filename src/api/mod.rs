@@ -1,6 +1,7 @@
 //! What cc-ci tells programs: the shapes of its JSON, the same from the API and from the command line's `--json`. Times are
 //! RFC 3339 in UTC, spans are milliseconds, and what is not yet or not known is `null`.
 
+pub mod images;
 pub mod read;
 
 use std::time::Duration;
@@ -340,6 +341,13 @@ fn all() -> Asked {
 pub struct Done {
     /// The run that was queued, or that is told to end.
     pub run: i64,
+    /// In words.
+    pub said: String,
+}
+
+/// What was taken note of, and what comes of it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Noted {
     /// In words.
     pub said: String,
 }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::remote::Remote;
 use super::{Configured, Failure};
+use crate::api::images::{self, Image};
 use crate::api::{self, read};
 use crate::bell::Bell;
 use crate::clock::Clock;
@@ -123,6 +124,7 @@ impl Appliance {
                 let asked = [
                     ("recipe", filter.recipe.as_deref()),
                     ("outcome", filter.outcome.map(Outcome::as_str)),
+                    ("origin", filter.origin.map(Origin::as_str)),
                     ("before", before.as_deref()),
                 ];
                 let query: Vec<_> = asked.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
@@ -153,6 +155,16 @@ impl Appliance {
             }
         };
         found.ok_or_else(|| no_run(id))
+    }
+
+    pub(super) async fn images(&self, id: RunId) -> Result<Vec<Image>, Failure> {
+        match self {
+            Appliance::Here { dir, store } => {
+                let evidence = config::evidence_in(dir);
+                Ok(store.read(move |db| images::of_run(db, &evidence, id)).await?)
+            }
+            Appliance::There(remote) => remote.get(&format!("/api/v1/runs/{id}/images"), &[]).await,
+        }
     }
 
     pub(super) async fn queue(&self) -> Result<api::Queue, Failure> {

@@ -6,6 +6,7 @@ use super::appliance::Appliance;
 use super::runs::short;
 use super::table::{Form, Table, took};
 use super::{Done, Failure};
+use crate::api::images::{self, Image};
 use crate::api::{Check, Run, Stage, WholeRun};
 use crate::logs::Line;
 use crate::logs::diff::{Which, diff};
@@ -23,6 +24,7 @@ struct Compared<'a> {
     stages: Vec<Stages<'a>>,
     /// Those that did not come out alike.
     checks: Vec<Checks<'a>>,
+    images: Vec<[Option<&'a Image>; 2]>,
     /// The stage that one of them failed in.
     failing: Option<StageName>,
     log: Vec<Said>,
@@ -56,7 +58,9 @@ pub(super) async fn compare(appliance: &Appliance, first: RunId, second: RunId, 
         log.extend(diff(&lines[0], &lines[1]).into_iter().map(|(by, line)| Said { by, line: line.to_owned() }));
     }
     let runs = [&wholes[0].run, &wholes[1].run];
-    let compared = Compared { runs, stages: stages(&wholes), checks: checks(&wholes), failing, log };
+    let kept = [appliance.images(first).await?, appliance.images(second).await?];
+    let images = images::beside(&kept[0], &kept[1]);
+    let compared = Compared { images, runs, stages: stages(&wholes), checks: checks(&wholes), failing, log };
     let bare = || runs.iter().map(|run| format!("{} {}", run.id, run.state.as_str())).collect();
     form.tell(&compared, bare, || say(&compared))
 }
@@ -122,6 +126,16 @@ fn say(compared: &Compared) {
     for check in &compared.checks {
         let shown = |state: Option<CheckState>| state.map_or_else(|| "-".to_owned(), |state| state.to_string());
         table.row(vec![format!("{}: {}", check.stage, check.name), shown(check.sides[0]), shown(check.sides[1])]);
+    }
+    for &[left, right] in &compared.images {
+        let shown = |image: Option<&Image>| {
+            image.map_or_else(
+                || "-".to_owned(),
+                |image| format!("{} {}", image.image, image.short_digest().unwrap_or("no digest")),
+            )
+        };
+        let name = left.or(right).map_or_else(String::new, |image| format!("{}: {}", image.deployment, image.service));
+        table.row(vec![name, shown(left), shown(right)]);
     }
     table.say();
     for run in compared.runs {

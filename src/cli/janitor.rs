@@ -8,8 +8,12 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
+use super::appliance::Server;
 use super::process::database_of;
+use super::remote::Remote;
+use super::table::plain;
 use super::{Configured, Done, Failure};
+use crate::api;
 use crate::engine::execute::Engine;
 use crate::engine::janitor::{self, Found};
 use crate::engine::local::{self, Killed};
@@ -19,8 +23,10 @@ use crate::store::Store;
 pub(crate) struct Janitor {
     #[command(flatten)]
     configured: Configured,
+    #[command(flatten)]
+    server: Server,
     /// Shows what would be removed, and removes nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "server")]
     dry_run: bool,
     /// As data: what was found, and what could not be removed.
     #[arg(long)]
@@ -28,6 +34,9 @@ pub(crate) struct Janitor {
 }
 
 pub(super) async fn janitor(asked: Janitor) -> Done {
+    if let Some(remote) = asked.server.remote()? {
+        return there(&remote, asked.json).await;
+    }
     let config = Arc::new(asked.configured.load_without_secrets()?);
     let database = database_of(&config);
     if !database.exists() {
@@ -56,6 +65,17 @@ pub(super) async fn janitor(asked: Janitor) -> Done {
         return Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) });
     }
     if left.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Failure::no(anyhow!("still there: {}", left.join(", ")))) }
+}
+
+/// Another machine's runner goes round by itself once it is asked.
+async fn there(remote: &Remote, json: bool) -> Done {
+    let noted: api::Noted = remote.post("/api/v1/janitor", None).await?;
+    if json {
+        crate::say!("{}", serde_json::to_string_pretty(&noted).map_err(Failure::infra)?);
+    } else {
+        crate::say!("{}", plain(&noted.said));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn told(found: &Found, killed: &[Killed]) -> serde_json::Value {

@@ -12,7 +12,7 @@ use super::table::{Form, Table, cut, minute, plain, took};
 use super::{Done, Failure};
 use crate::api;
 use crate::logs;
-use crate::model::{Outcome, RunId};
+use crate::model::{Origin, Outcome, RunId};
 use crate::say;
 use crate::store::runs::Filter;
 
@@ -29,6 +29,9 @@ pub(crate) enum Runs {
         /// Only those that ended so.
         #[arg(long)]
         outcome: Option<Outcome>,
+        /// Only those that were asked for so: comment, command-line, api, schedule, local.
+        #[arg(long)]
+        origin: Option<Origin>,
         /// Only those before this one.
         #[arg(long, value_name = "RUN")]
         before: Option<RunId>,
@@ -91,8 +94,8 @@ pub(crate) enum Runs {
 
 pub(super) async fn runs(command: Runs) -> Done {
     match command {
-        Runs::List { whom, recipe, outcome, before, count, form } => {
-            let filter = Filter { recipe, outcome };
+        Runs::List { whom, recipe, outcome, origin, before, count, form } => {
+            let filter = Filter { recipe, outcome, origin };
             let runs = whom.appliance()?.runs(filter, before, count as usize).await?;
             form.tell(&runs, || runs.iter().map(|run| run.id.to_string()).collect(), || list(&runs))
         }

@@ -291,6 +291,35 @@ mod tests {
         assert!(texts(&view, 100, 40).contains(&"! it does not answer".to_owned()));
     }
 
+    /// In a process of its own, whose terminal the test below looks at.
+    #[test]
+    #[ignore = "ends in a panic"]
+    fn the_screen_is_taken_and_a_bug_is_met() {
+        let _screen = Screen::take().unwrap();
+        panic!("a bug");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a terminal is made as people make one")]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        if !std::path::Path::new("/usr/bin/script").exists() {
+            println!("SKIPPED a_panic_gives_the_terminal_back_before_it_is_told: there is no script(1)");
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let name = "cli::top::tests::the_screen_is_taken_and_a_bug_is_met";
+        let line = format!("stty -a; {} --ignored --exact {name} --nocapture; stty -a", this.display());
+        let told = std::process::Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        let (left, panicked) = (text.find("\x1b[?1049l"), text.find("a bug"));
+        assert!(left.is_some() && left < panicked && text.contains("\x1b[?25h"), "{text}");
+        assert!(text.matches(" icanon").count() == 2 && !text.contains("-icanon"), "{text}");
+    }
+
     #[test]
     fn nothing_that_was_said_commands_the_terminal() {
         let hostile = "2026-01-02T03:04:05.678Z install out a\u{1b}[2Jb\u{9b}c\n";

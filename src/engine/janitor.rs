@@ -17,7 +17,7 @@ use crate::clock::Time;
 use crate::config::Images;
 use crate::model::RunId;
 use crate::store::apps::App;
-use crate::store::{StoreError, apps, runs};
+use crate::store::{StoreError, apps, audit, runs};
 use crate::swarm::SwarmFault;
 use crate::swarm::claims::{self, Claimed, Owner};
 use crate::swarm::host::Facts;
@@ -26,6 +26,8 @@ use crate::swarm::sweep::{self, Patience};
 
 /// Between two rounds when no run ends.
 const EVERY: Duration = Duration::from_secs(300);
+/// Between two looks whether somebody asked for a round.
+const ASKED: Duration = Duration::from_secs(1);
 /// What the pages call the alarm.
 const ALARM: &str = "leftovers";
 
@@ -116,21 +118,46 @@ async fn sweep_away(engine: &Engine, orphan: &Claimed) -> Vec<String> {
     }
 }
 
-/// Beside the runs, since what did not go in one teardown may hold up the next one too.
-pub(super) async fn keep_tidy(engine: Engine, heart: Heart, stop: CancellationToken) {
+/// The round at the start, which also serves whoever asked for one before it; says which request is the last of those.
+pub(super) async fn first_round(engine: &Engine, heart: &Heart, stop: &CancellationToken) -> i64 {
+    let served = engine.ledger.store.read(audit::last_asked_janitor).await.unwrap_or_default();
+    round(engine, heart, stop).await;
+    served
+}
+
+/// Beside the runs, since what did not go in one teardown may hold up the next one too. `served` is the last request for a round
+/// that had one.
+pub(super) async fn keep_tidy(engine: Engine, heart: Heart, mut served: i64, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = engine.run_ended.notified() => {}
             () = tokio::time::sleep(EVERY) => {}
+            asked = asked(&engine, served) => served = asked,
         }
         round(&engine, &heart, &stop).await;
     }
 }
 
+/// Waits until somebody with a token asks for a round, which the server notes in the audit; says which row that is.
+async fn asked(engine: &Engine, served: i64) -> i64 {
+    let store = &engine.ledger.store;
+    let mut seen = None;
+    loop {
+        let generation = store.generation();
+        if seen.replace(generation) != Some(generation)
+            && let Ok(newest) = store.read(audit::last_asked_janitor).await
+            && newest > served
+        {
+            return newest;
+        }
+        tokio::time::sleep(ASKED).await;
+    }
+}
+
 /// Once, until told to stop. The first one is over before any run begins: in a database that was restored from a backup numbers
 /// come again, and with them names of stacks.
-pub(super) async fn round(engine: &Engine, heart: &Heart, stop: &CancellationToken) {
+async fn round(engine: &Engine, heart: &Heart, stop: &CancellationToken) {
     let round = async { tidy(engine, look(engine).await?).await };
     let tidied = tokio::select! {
         () = stop.cancelled() => return,

@@ -133,10 +133,10 @@ pub async fn runner(
     let beating = tokio::spawn(heart.clone().run(engine.swarm.clone(), over.clone()));
     let recovered = notify.more_time_for(recover::recover(&engine)).await;
     if let Ok(closed) = recovered {
-        notify.more_time_for(janitor::round(&engine, &heart, &shutdown.drain)).await;
+        let served = notify.more_time_for(janitor::first_round(&engine, &heart, &shutdown.drain)).await;
         tracing::info!(closed, "ready for runs");
         heart.state("ready");
-        let janitor = tokio::spawn(janitor::keep_tidy(engine.clone(), heart.clone(), over.clone()));
+        let janitor = tokio::spawn(janitor::keep_tidy(engine.clone(), heart.clone(), served, over.clone()));
         let expiry = expiry::watch(Arc::clone(&engine.config), heart.clone(), clock.clone(), over.clone());
         let expiry = tokio::spawn(expiry);
         let retention = tokio::spawn(retention::watch(engine.clone(), over.clone()));

@@ -452,6 +452,8 @@ async fn the_loop_sends_what_is_written_and_mends_what_was_left_at_its_start() {
     tokio::time::timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
 }
 
+mod document;
+
 mod texts {
     //! Whatever stands in the database, the comment is what it should be.
 

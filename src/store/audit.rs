@@ -106,6 +106,15 @@ pub fn verify(db: &Connection) -> Result<(u64, Option<Entry>), StoreError> {
     Ok((count, found.or_else(|| (ever > number).then(missing))))
 }
 
+/// The action whose row asks the runner for a round of the janitor.
+pub const JANITOR: &str = "janitor";
+
+/// The newest such row; 0 where there is none. Walks `audit_janitor`.
+pub fn last_asked_janitor(db: &Connection) -> Result<i64, StoreError> {
+    let mut statement = db.prepare_cached("select coalesce(max(id), 0) from audit where action = 'janitor'")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

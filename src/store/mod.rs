@@ -47,6 +47,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_evidence.sql"),
     include_str!("../../migrations/0006_forget.sql"),
     include_str!("../../migrations/0007_notices.sql"),
+    include_str!("../../migrations/0008_origins.sql"),
 ];
 
 /// Reads at a time; one page is one read.

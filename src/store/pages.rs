@@ -63,25 +63,15 @@ fn listed(row: &Row) -> rusqlite::Result<Listed> {
 }
 
 /// The statement of a filter; each walks the index that has its order.
-pub(super) fn list_sql(filter: &Filter) -> &'static str {
-    match (&filter.recipe, filter.outcome) {
-        (None, None) => listed!("where id < ?1 order by id desc limit ?2"),
-        (Some(_), None) => listed!("where recipe = ?3 and id < ?1 order by id desc limit ?2"),
-        (None, Some(_)) => listed!("where outcome = ?3 and id < ?1 order by id desc limit ?2"),
-        (Some(_), Some(_)) => listed!("where recipe = ?3 and outcome = ?4 and id < ?1 order by id desc limit ?2"),
-    }
+pub(super) fn list_sql(filter: &Filter) -> String {
+    format!("{}{}id < ?1 order by id desc limit ?2", listed!("where "), filter.conditions())
 }
 
 /// Newest first, below `before`.
 pub fn list(db: &Connection, filter: &Filter, before: Option<RunId>, count: u32) -> Result<Vec<Listed>, StoreError> {
     let before = before.map_or(i64::MAX, |id| id.0);
-    let mut statement = db.prepare_cached(list_sql(filter))?;
-    let rows = match (&filter.recipe, filter.outcome) {
-        (None, None) => statement.query_map(params![before, count], listed)?,
-        (Some(recipe), None) => statement.query_map(params![before, count, recipe], listed)?,
-        (None, Some(outcome)) => statement.query_map(params![before, count, outcome], listed)?,
-        (Some(recipe), Some(outcome)) => statement.query_map(params![before, count, recipe, outcome], listed)?,
-    };
+    let mut statement = db.prepare_cached(&list_sql(filter))?;
+    let rows = statement.query_map(&*filter.parameters(&before, &count), listed)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

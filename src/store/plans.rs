@@ -2,9 +2,10 @@
 
 use super::runs::{Filter, page_sql};
 use super::{comments, notices, outbox, pages, runs, tests, turns};
-use crate::model::Outcome;
+use crate::model::{Origin, Outcome};
 
-pub(super) async fn plan_of(sql: &'static str) -> String {
+pub(super) async fn plan_of(sql: &str) -> String {
+    let sql = sql.to_owned();
     let (_dir, store) = tests::empty();
     store
         .read(move |db| {
@@ -27,16 +28,24 @@ pub(super) async fn plan_of(sql: &'static str) -> String {
 #[tokio::test]
 async fn lists_walk_their_index() {
     let recipe = || Some("keycloak".to_owned());
-    let filter = |recipe, outcome| page_sql(&Filter { recipe, outcome });
+    let (failed, schedule) = (Some(Outcome::Failed), Some(Origin::Schedule));
+    for (recipe, outcome, origin, index) in [
+        (None, None, None, "PRIMARY KEY"),
+        (recipe(), None, None, "runs_by_recipe "),
+        (None, failed, None, "runs_by_outcome "),
+        (recipe(), failed, None, "runs_by_recipe_outcome "),
+        (None, None, schedule, "runs_by_origin "),
+        (recipe(), None, schedule, "runs_by_"),
+        (None, failed, schedule, "runs_by_"),
+        (recipe(), failed, schedule, "runs_by_"),
+    ] {
+        let filter = Filter { recipe, outcome, origin };
+        for sql in [page_sql(&filter), pages::list_sql(&filter)] {
+            let plan = plan_of(&sql).await;
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+        }
+    }
     for (sql, index) in [
-        (filter(None, None), "PRIMARY KEY"),
-        (filter(recipe(), None), "runs_by_recipe "),
-        (filter(None, Some(Outcome::Failed)), "runs_by_outcome "),
-        (filter(recipe(), Some(Outcome::Failed)), "runs_by_recipe_outcome "),
-        (pages::list_sql(&Filter::default()), "PRIMARY KEY"),
-        (pages::list_sql(&Filter { recipe: recipe(), outcome: None }), "runs_by_recipe "),
-        (pages::list_sql(&Filter { recipe: None, outcome: Some(Outcome::Failed) }), "runs_by_outcome "),
-        (pages::list_sql(&Filter { recipe: recipe(), outcome: Some(Outcome::Failed) }), "runs_by_recipe_outcome "),
         (pages::LATEST_OF_RECIPE, "runs_by_recipe "),
         (pages::RECIPES, "runs_by_recipe"),
         (pages::OPEN_COUNT, "runs_waiting"),

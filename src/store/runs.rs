@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::{StoreError, events, turns};
 use crate::clock::Time;
@@ -354,30 +354,38 @@ pub fn usual(db: &Connection, recipe: &str) -> Result<Option<Duration>, StoreErr
 pub struct Filter {
     pub recipe: Option<String>,
     pub outcome: Option<Outcome>,
+    pub origin: Option<Origin>,
+}
+
+impl Filter {
+    /// What it asks of a row, about parameters from `?3` on; whatever it is, an index has it and the order.
+    pub(super) fn conditions(&self) -> String {
+        let given =
+            [("recipe", self.recipe.is_some()), ("outcome", self.outcome.is_some()), ("origin", self.origin.is_some())];
+        let names = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        (3..).zip(names).map(|(place, name)| format!("{name} = ?{place} and ")).collect()
+    }
+
+    /// All parameters, in their order.
+    pub(super) fn parameters<'a>(&'a self, before: &'a i64, count: &'a u32) -> Vec<&'a dyn ToSql> {
+        let mut parameters: Vec<&dyn ToSql> = vec![before, count];
+        parameters.extend(self.recipe.as_ref().map(|recipe| recipe as &dyn ToSql));
+        parameters.extend(self.outcome.as_ref().map(|outcome| outcome as &dyn ToSql));
+        parameters.extend(self.origin.as_ref().map(|origin| origin as &dyn ToSql));
+        parameters
+    }
 }
 
 /// The statement of a filter; each walks the index that has its order.
-pub(super) fn page_sql(filter: &Filter) -> &'static str {
-    match (&filter.recipe, filter.outcome) {
-        (None, None) => "select * from runs where id < ?1 order by id desc limit ?2",
-        (Some(_), None) => "select * from runs where recipe = ?3 and id < ?1 order by id desc limit ?2",
-        (None, Some(_)) => "select * from runs where outcome = ?3 and id < ?1 order by id desc limit ?2",
-        (Some(_), Some(_)) => {
-            "select * from runs where recipe = ?3 and outcome = ?4 and id < ?1 order by id desc limit ?2"
-        }
-    }
+pub(super) fn page_sql(filter: &Filter) -> String {
+    format!("select * from runs where {}id < ?1 order by id desc limit ?2", filter.conditions())
 }
 
 /// Newest first, below `before`.
 pub fn page(db: &Connection, filter: &Filter, before: Option<RunId>, count: u32) -> Result<Vec<Run>, StoreError> {
     let before = before.map_or(i64::MAX, |id| id.0);
-    let mut statement = db.prepare_cached(page_sql(filter))?;
-    let rows = match (&filter.recipe, filter.outcome) {
-        (None, None) => statement.query_map(params![before, count], read)?,
-        (Some(recipe), None) => statement.query_map(params![before, count, recipe], read)?,
-        (None, Some(outcome)) => statement.query_map(params![before, count, outcome], read)?,
-        (Some(recipe), Some(outcome)) => statement.query_map(params![before, count, recipe, outcome], read)?,
-    };
+    let mut statement = db.prepare_cached(&page_sql(filter))?;
+    let rows = statement.query_map(&*filter.parameters(&before, &count), read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

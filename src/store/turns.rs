@@ -49,7 +49,7 @@ pub(super) const RESUMING: &str = "
 
 /// Nobody waits for them. Walks `runs_of_schedule`.
 pub(super) const OF_SCHEDULE: &str = "
-    select id from runs
+    select id from runs indexed by runs_of_schedule
      where finished_at is null and started_at is null and not_before is null and resumes = 0 and origin = 'schedule'
      order by id
      limit ?1";

@@ -1,5 +1,7 @@
 //! Two runs side by side: what differs between them, above all where one failed and the other did not.
 
+use std::path::Path;
+
 use maud::{Markup, html};
 
 use super::layout::{self, Shell, Tab};
@@ -7,6 +9,7 @@ use super::lines::{self, Window};
 use super::outside::{Outside, Said};
 use super::raw_log::blocking;
 use super::{Site, answer::Wrong, chart, links, words};
+use crate::api::images::{self, Image};
 use crate::clock::Time;
 use crate::logs::diff::{Which, diff};
 use crate::model::{CheckState, RunId, StageName};
@@ -30,18 +33,21 @@ struct Side {
     stages: Vec<Stage>,
     checks: Vec<Check>,
     evidence: Vec<Piece>,
+    images: Vec<Image>,
     /// The last lines of the stage that failed in either.
     lines: Vec<String>,
 }
 
-fn side(db: &rusqlite::Connection, id: RunId) -> Result<Option<Side>, StoreError> {
+fn side(db: &rusqlite::Connection, evidence: &Path, id: RunId) -> Result<Option<Side>, StoreError> {
     let Some(run) = runs::by_id(db, id)? else { return Ok(None) };
     let (stages, checks) = (stages::of_run(db, id)?, stages::checks_of_run(db, id)?);
-    Ok(Some(Side { run, stages, checks, evidence: kept::of_run(db, id)?, lines: Vec::new() }))
+    let images = images::of_run(db, evidence, id)?;
+    Ok(Some(Side { run, stages, checks, evidence: kept::of_run(db, id)?, images, lines: Vec::new() }))
 }
 
 pub(super) async fn load(site: &Site, a: RunId, b: RunId) -> Result<Compared, Wrong> {
-    let read = site.store.read(move |db| Ok((side(db, a)?, side(db, b)?, pages::newest(db)?)));
+    let evidence = site.evidence.clone();
+    let read = site.store.read(move |db| Ok((side(db, &evidence, a)?, side(db, &evidence, b)?, pages::newest(db)?)));
     let (first, second, newest) = read.await?;
     let missing = |id: RunId| Wrong::NoRun { asked: id.to_string(), newest };
     let mut sides = [first.ok_or_else(|| missing(a))?, second.ok_or_else(|| missing(b))?];
@@ -74,7 +80,9 @@ pub(super) fn view(compared: &Compared) -> Markup {
         h1 { "Runs " (a.run.id) " and " (b.run.id) }
         (facts(compared))
         (stage_table(a, b))
-        (check_table(a, b))
+        (check_table(a, b, true))
+        (check_table(a, b, false))
+        (image_table(a, b))
         (evidence_table(a, b))
         @if let Some(stage) = failing(&compared.sides) { (log_diff(stage, a, b)) }
     };
@@ -140,13 +148,45 @@ fn stage_table(a: &Side, b: &Side) -> Markup {
     }
 }
 
-/// Only those that did not come out alike.
-fn check_table(a: &Side, b: &Side) -> Markup {
+/// What ran, and where its content differs.
+fn image_table(a: &Side, b: &Side) -> Markup {
+    let rows = images::beside(&a.images, &b.images);
+    html! {
+        @if !rows.is_empty() {
+            section aria-label="Images" {
+                h2 { "Images" }
+                table.cards.two {
+                    (heads([a, b], "Service"))
+                    tbody { @for [left, right] in rows {
+                        tr class=[(left != right).then_some("differs")] {
+                            @let either = left.or(right);
+                            th scope="row" { @if let Some(image) = either { (Outside(&image.service)) span.soft { " in the " (Outside(&image.deployment)) } } }
+                            @for (side, image) in [(a, left), (b, right)] { td data-label=(side.run.id) {
+                                @match image {
+                                    Some(image) => { code { (Outside(&image.image)) } " " span.soft.mono title=[image.digests.first()] { (Outside(image.short_digest().unwrap_or("no digest"))) } }
+                                    None => span.soft { "–" },
+                                }
+                            } }
+                        }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// Lint's findings, or all other checks: only those that did not come out alike.
+fn check_table(a: &Side, b: &Side, of_lint: bool) -> Markup {
+    let (title, one, alike) = if of_lint {
+        ("Lint", "Finding", "Lint found the same in both.")
+    } else {
+        ("Checks", "Check", "All checks came out alike.")
+    };
     let state = |side: &Side, check: &Check| {
         side.checks.iter().find(|other| other.stage == check.stage && other.name == check.name).map(|other| other.state)
     };
     let mut differ: Vec<(&Check, Option<CheckState>, Option<CheckState>)> = Vec::new();
-    for check in a.checks.iter().chain(&b.checks) {
+    for check in a.checks.iter().chain(&b.checks).filter(|check| (check.stage == StageName::Lint) == of_lint) {
         let (left, right) = (state(a, check), state(b, check));
         let seen = differ.iter().any(|(other, _, _)| other.stage == check.stage && other.name == check.name);
         if left != right && !seen {
@@ -154,13 +194,16 @@ fn check_table(a: &Side, b: &Side) -> Markup {
         }
     }
     html! {
-        section aria-label="Checks" {
-            h2 { "Checks" }
-            @if differ.is_empty() { p.soft { "All checks came out alike." } } @else {
+        section aria-label=(title) {
+            h2 { (title) }
+            @if differ.is_empty() { p.soft { (alike) } } @else {
                 table.cards.two {
-                    (heads([a, b], "Check"))
+                    (heads([a, b], one))
                     tbody { @for (check, left, right) in differ.iter().take(CHECKS) { tr.differs {
-                        th scope="row" { (Outside(&check.name)) span.soft { " in " (check.stage) } }
+                        th scope="row" {
+                            (Outside(&check.name))
+                            @if of_lint { (words::why(check.got.as_deref().unwrap_or_default())) } @else { span.soft { " in " (check.stage) } }
+                        }
                         @for (side, state) in [(a, left), (b, right)] { td data-label=(side.run.id) {
                             @match state { Some(state) => (words::check_standing(*state).shown()), None => span.soft { "–" } }
                         } }

@@ -16,7 +16,7 @@ use crate::store::runs::Filter;
 const ROWS: u32 = 60;
 
 pub(super) async fn load(site: &Site, recipe: Option<String>) -> Result<Fresh, Wrong> {
-    let filter = Filter { recipe: recipe.clone(), outcome: None };
+    let filter = Filter { recipe: recipe.clone(), ..Filter::default() };
     let runs = site.store.read(move |db| pages::list(db, &filter, None, ROWS)).await?;
     if let (Some(asked), true) = (&recipe, runs.is_empty()) {
         return Err(Wrong::NoRecipe { asked: asked.clone() });

@@ -32,6 +32,13 @@ pub(super) struct Shell<'a> {
     pub refresh: Option<u32>,
 }
 
+impl Shell<'_> {
+    /// Whether what it shows is runs, whose changes are told.
+    fn follows(&self) -> bool {
+        self.refresh.is_some() && matches!(self.tab, Some(Tab::Overview | Tab::Runs | Tab::Queue))
+    }
+}
+
 pub(super) fn page(shell: &Shell, body: &Markup) -> Markup {
     let assets = assets::names();
     html! {
@@ -62,7 +69,7 @@ pub(super) fn page(shell: &Shell, body: &Markup) -> Markup {
                         }
                     }
                 }
-                main #main tabindex="-1" data-again=[shell.refresh] { (body) }
+                main #main tabindex="-1" data-again=[shell.refresh] data-events=[shell.follows().then_some("/events")] { (body) }
                 footer {
                     p { "cc-ci " (env!("CARGO_PKG_VERSION")) " · all times are UTC · " a href="/ready" { "state" } " · " a href="/hosts" { "hosts" } " · " a href="/search" { "search in failures" } " · " a href="/feed.atom" { "feed" } " · " a href="/style" { "style" } }
                 }

@@ -23,6 +23,9 @@ pub(super) fn runs(filter: &Filter, before: Option<RunId>) -> String {
     if let Some(outcome) = filter.outcome {
         add("outcome", outcome.as_str());
     }
+    if let Some(origin) = filter.origin {
+        add("origin", origin.as_str());
+    }
     if let Some(before) = before {
         add("before", &before.to_string());
     }
@@ -38,7 +41,7 @@ pub(super) fn recipe(name: &str) -> String {
 }
 
 pub(super) fn runs_of(recipe: &str) -> String {
-    runs(&Filter { recipe: Some(recipe.to_owned()), outcome: None }, None)
+    runs(&Filter { recipe: Some(recipe.to_owned()), ..Filter::default() }, None)
 }
 
 /// The pull request's page on the forge, where the repository is one of the forge's.
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_filter_has_one_address() {
-        let filter = Filter { recipe: Some("custom-html".into()), outcome: Some(Outcome::TimedOut) };
+        let filter = Filter { recipe: Some("custom-html".into()), outcome: Some(Outcome::TimedOut), origin: None };
         assert_eq!(runs(&filter, Some(RunId(41))), "/runs?recipe=custom-html&outcome=timed-out&before=41");
         assert_eq!(runs(&Filter::default(), None), "/runs");
         assert_eq!(encode("a b&c/ä"), "a%20b%26c%2F%C3%A4");

@@ -31,9 +31,9 @@ use crate::model::RunId;
 use crate::store::{Store, StoreError, runs};
 
 /// Between two looks at a log: a line is a page's within a quarter of a second, the way included.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// A word now and then, so that proxies do not take a quiet stream for a dead one.
-const STILL_HERE: Duration = Duration::from_secs(15);
+pub(super) const STILL_HERE: Duration = Duration::from_secs(15);
 /// Read at a time.
 const PIECE: usize = 64 << 10;
 /// Pieces that a slow follower may be behind before it reads by itself.
@@ -93,15 +93,10 @@ impl Live {
             let event = follower.next().await?;
             Some((Ok::<_, std::convert::Infallible>(event), follower))
         });
-        let mut response = Response::new(Body::from_stream(events));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        Ok(response)
+        Ok(as_events(Body::from_stream(events)))
     }
 
-    fn seat(&self, client: IpAddr) -> Result<Seat, Wrong> {
+    pub(super) fn seat(&self, client: IpAddr) -> Result<Seat, Wrong> {
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = seats.entry(client).or_default();
         if *taken >= self.each {
@@ -112,8 +107,18 @@ impl Live {
     }
 }
 
+/// On its envelope, that nobody on the way shall hold it back.
+pub(super) fn as_events(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
 /// One of a client's live views, given back when it is dropped.
-struct Seat {
+pub(super) struct Seat {
     client: IpAddr,
     seats: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }

@@ -10,6 +10,7 @@ pub mod api;
 mod assets;
 mod badge;
 mod cache;
+mod changes;
 mod chart;
 mod compare;
 mod decisions;
@@ -138,6 +139,7 @@ struct Site {
     cache: Cache,
     news: Arc<News>,
     live: live::Live,
+    changes: changes::Changes,
     desk: Option<Desk<Gitea>>,
     runner: Option<Bell>,
     guard: api::Guard,
@@ -207,10 +209,12 @@ impl Front {
     fn new(web: Web, shutdown: CancellationToken) -> Front {
         let news = Arc::new(News::new(web.store.clone()));
         let logs: Arc<Path> = web.logs_dir.into();
+        let changes = changes::Changes::new(Arc::clone(&news), web.clock.now(), shutdown.clone());
         let live =
             live::Live::new(web.followers_each, web.store.clone(), Arc::clone(&logs), Arc::clone(&news), shutdown);
         let site = Arc::new(Site {
             live,
+            changes,
             desk: web.desk,
             runner: web.runner,
             guard: api::Guard::default(),

@@ -44,7 +44,7 @@ pub(super) async fn load(site: &Site, name: String) -> Result<Page, Wrong> {
     let asked = name.clone();
     let page = site.store.read(move |db| {
         let latest = pages::latest_of_recipe(db, &name, ROWS)?;
-        let rows = pages::list(db, &Filter { recipe: Some(name.clone()), outcome: None }, None, ROWS)?;
+        let rows = pages::list(db, &Filter { recipe: Some(name.clone()), ..Filter::default() }, None, ROWS)?;
         let mut drawn = Vec::new();
         for brief in latest.iter().filter(|brief| brief.finished_at.is_some() && brief.started_at.is_some()).take(DRAWN)
         {

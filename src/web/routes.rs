@@ -68,6 +68,7 @@ pub(super) fn router(site: &Arc<Site>, extra: Router) -> Router {
         .route("/runs/{id}/lines", get(show_lines))
         .route("/runs/{id}/log", get(show_log))
         .route("/runs/{id}/events", get(follow))
+        .route("/events", get(follow_changes))
         .route("/runs/{id}/evidence/{name}", get(show_evidence))
         .route("/runs/{id}/result.json", get(show_result))
         .route("/queue", get(show_queue))
@@ -118,12 +119,14 @@ async fn show_recipe(State(site): At, uri: Uri, Part(name): Part<String>) -> Sho
 struct RunsAsked {
     recipe: Option<String>,
     outcome: Option<String>,
+    origin: Option<String>,
     before: Option<String>,
 }
 
 async fn show_runs(State(site): At, uri: Uri) -> Shown {
     let Query(asked) = query::<RunsAsked>(&uri)?;
-    let asked = runs::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
+    let narrowed = [&asked.recipe, &asked.outcome, &asked.origin].map(Option::as_deref);
+    let asked = runs::Asked::parse(narrowed, asked.before.as_deref())?;
     let address = asked.address();
     let deep = asked.before.is_some();
     let render = async {
@@ -230,6 +233,11 @@ async fn follow(
         (None, None) => 0,
     };
     site.live.follow(id, from, live::client(&headers, &extensions)).await
+}
+
+async fn follow_changes(State(site): At, headers: HeaderMap, extensions: Extensions) -> Result<Response<Body>, Wrong> {
+    let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()).map(str::to_owned);
+    site.changes.follow(&site.live, last, live::client(&headers, &extensions)).await
 }
 
 async fn show_queue(State(site): At, uri: Uri) -> Shown {
@@ -396,6 +404,7 @@ mod tests {
         "/runs/{id}/now",
         "/runs/{id}/log",
         "/runs/{id}/events",
+        "/events",
         "/runs/{id}/evidence/{name}",
         "/runs/{id}/result.json",
         "/badge/{file}",

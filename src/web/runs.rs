@@ -7,7 +7,7 @@ use super::outside::Outside;
 use super::overview::name;
 use super::{Site, answer::Wrong, links, words};
 use crate::clock::Time;
-use crate::model::{Outcome, RepoName, RunId};
+use crate::model::{Origin, Outcome, RepoName, RunId};
 use crate::store::pages::{self, Listed};
 use crate::store::runs::Filter;
 
@@ -16,6 +16,14 @@ pub(super) const ROWS: u32 = 40;
 /// The outcomes that have a link of their own.
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Passed, Outcome::Failed, Outcome::TimedOut, Outcome::Infra, Outcome::Cancelled];
+
+/// The ways of asking that have a link of their own.
+const ORIGINS: [(Origin, &str); 4] = [
+    (Origin::Comment, "in a comment"),
+    (Origin::Schedule, "by the schedule"),
+    (Origin::Api, "with a token"),
+    (Origin::CommandLine, "on the command line"),
+];
 
 pub(super) struct Runs {
     pub now: Time,
@@ -33,7 +41,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn parse(recipe: Option<&str>, outcome: Option<&str>, before: Option<&str>) -> Result<Asked, Wrong> {
+    /// `narrowed` by recipe, outcome and origin.
+    pub(super) fn parse(narrowed: [Option<&str>; 3], before: Option<&str>) -> Result<Asked, Wrong> {
+        let [recipe, outcome, origin] = narrowed;
         let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let recipe = match given(recipe) {
             Some(recipe) => Some(recipe.parse::<RepoName>().map_err(|error| Wrong::parameter("recipe", says(&error)))?),
@@ -43,6 +53,10 @@ impl Asked {
             Some(outcome) => Some(outcome.parse().map_err(|error| Wrong::parameter("outcome", says(&error)))?),
             None => None,
         };
+        let origin = match given(origin) {
+            Some(origin) => Some(origin.parse().map_err(|error| Wrong::parameter("origin", says(&error)))?),
+            None => None,
+        };
         let before = match given(before) {
             Some(before) => match before.parse::<i64>() {
                 Ok(number) if number > 0 => Some(RunId(number)),
@@ -50,7 +64,7 @@ impl Asked {
             },
             None => None,
         };
-        Ok(Asked { filter: Filter { recipe: recipe.map(|name| name.to_string()), outcome }, before })
+        Ok(Asked { filter: Filter { recipe: recipe.map(|name| name.to_string()), outcome, origin }, before })
     }
 
     pub(super) fn address(&self) -> String {
@@ -117,7 +131,8 @@ pub(super) fn table(now: Time, rows: &[Listed]) -> Markup {
 }
 
 fn filters(filter: &Filter) -> Markup {
-    let with = |outcome| links::runs(&Filter { recipe: filter.recipe.clone(), outcome }, None);
+    let with = |outcome| links::runs(&Filter { outcome, ..filter.clone() }, None);
+    let by = |origin| links::runs(&Filter { origin, ..filter.clone() }, None);
     let current = |is: bool| is.then_some("true");
     html! {
         div.filters {
@@ -129,12 +144,19 @@ fn filters(filter: &Filter) -> Markup {
                 }
             }
             @if let Some(recipe) = &filter.recipe {
-                p { "only " a href=(links::recipe(recipe)) { b { (Outside(recipe)) } } " · " a href=(links::runs(&Filter { recipe: None, outcome: filter.outcome }, None)) { "every recipe" } }
+                p { "only " a href=(links::recipe(recipe)) { b { (Outside(recipe)) } } " · " a href=(links::runs(&Filter { recipe: None, ..filter.clone() }, None)) { "every recipe" } }
             } @else {
                 form method="get" action="/runs" role="search" {
                     label { span.sr { "Recipe" } input name="recipe" placeholder="Recipe" maxlength="63" autocomplete="off" spellcheck="false"; }
                     @if let Some(outcome) = filter.outcome { input type="hidden" name="outcome" value=(outcome); }
+                    @if let Some(origin) = filter.origin { input type="hidden" name="origin" value=(origin); }
                     button type="submit" { "Show" }
+                }
+            }
+            nav.chips aria-label="By who asked" {
+                a href=(by(None)) aria-current=[current(filter.origin.is_none())] { "anybody" }
+                @for (origin, words) in ORIGINS {
+                    a href=(by(Some(origin))) aria-current=[current(filter.origin == Some(origin))] { (words) }
                 }
             }
         }
@@ -185,7 +207,7 @@ fn nothing(runs: &Runs) -> Markup {
     layout::empty(
         "No run is like that",
         &html! {
-            @if runs.before.is_some() { "There are no older ones. " } @else { "Nothing here has this recipe and this outcome. " }
+            @if runs.before.is_some() { "There are no older ones. " } @else { "Nothing here is of this kind. " }
             a href=(links::runs(&Filter::default(), None)) { "All runs" }
         },
     )

@@ -47,7 +47,7 @@ pub(super) async fn load(site: &Site, find: String) -> Result<Search, Wrong> {
     let failed = site.store.read(|db| {
         let mut failed: Vec<(Listed, StageName)> = Vec::new();
         for outcome in [Outcome::Failed, Outcome::TimedOut] {
-            for run in pages::list(db, &Filter { recipe: None, outcome: Some(outcome) }, None, RUNS)? {
+            for run in pages::list(db, &Filter { outcome: Some(outcome), ..Filter::default() }, None, RUNS)? {
                 let stages = stages::of_run(db, run.id)?;
                 if let Some(stage) = stages.iter().find(|stage| super::run::is_fault(stage.state)) {
                     failed.push((run, stage.name));

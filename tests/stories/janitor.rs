@@ -37,6 +37,30 @@ async fn what_a_database_knows_nothing_of_goes_and_witnesses_stay() {
 }
 
 #[tokio::test]
+async fn whoever_has_a_token_for_it_has_the_runner_go_round() {
+    let Some(house) = House::open("asked-round").await else { return };
+    // The round at the start is over.
+    house.page_comes_to_say("/hosts", "ready").await;
+    let orphan = house.stack("cust-dddddd") + "_pw_v1";
+    docker::make("secret", &orphan, &[]);
+    let witnesses = Witnesses::stand(&house);
+
+    let (robot, tidy) = (house.new_token("robot", "run").await, house.new_token("tidy", "janitor").await);
+    house.acts_by_token(&robot, "/api/v1/janitor", "").await.contains("no scope `janitor`");
+    assert!(house.on_the_swarm().iter().any(|object| object.contains(&orphan)));
+    house.acts_by_token(&tidy, "/api/v1/janitor", "").await.contains("asked the runner");
+
+    eventually("the orphan to go", || async {
+        let there = house.on_the_swarm();
+        if there.iter().any(|object| object.contains(&orphan)) { Err(format!("{there:?}")) } else { Ok(()) }
+    })
+    .await;
+    witnesses.still_stand();
+    drop(witnesses);
+    house.is_empty().await;
+}
+
+#[tokio::test]
 async fn a_local_run_and_the_appliance_leave_each_other_alone() {
     let Some(house) = House::open("neighbours").await else { return };
     let change = house.pull_request(Fixture::named("custom-html")).await;

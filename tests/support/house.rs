@@ -574,7 +574,12 @@ impl House {
 
     /// Asks the API for a run.
     pub(crate) async fn asks_by_token(&self, token: &str, wish: &str) -> Text {
-        let request = self.forge.client.post(format!("{}/api/v1/runs", self.web)).bearer_auth(token);
+        self.acts_by_token(token, "/api/v1/runs", wish).await
+    }
+
+    /// Asks the API for whatever this address does.
+    pub(crate) async fn acts_by_token(&self, token: &str, address: &str, wish: &str) -> Text {
+        let request = self.forge.client.post(format!("{}{address}", self.web)).bearer_auth(token);
         let answer = request.header("content-type", "application/json").body(wish.to_owned()).send().await;
         Text(answer.expect("the API answers").text().await.unwrap())
     }

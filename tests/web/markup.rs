@@ -48,6 +48,7 @@ const ATTRIBUTES: &[&str] = &[
     "data-label",
     "data-since",
     "data-again",
+    "data-events",
     "data-title",
     "data-open",
     "data-follow",

@@ -81,6 +81,19 @@ pub(super) fn operations() -> Vec<Operation> {
             &[409],
             post(retry),
         ),
+        Operation {
+            answer: Answer::Json(schema::<api::Noted>),
+            links: &[],
+            ..act(
+                "/api/v1/janitor",
+                "janitor",
+                "Has the runner remove what belongs to no live run",
+                vec![],
+                Scope::Janitor,
+                &[],
+                post(janitor),
+            )
+        },
     ]
 }
 
@@ -208,6 +221,20 @@ async fn retry(State(site): At, headers: HeaderMap, extensions: Extensions, Path
         Err(StoreError::Refused(why)) => Err(problem(StatusCode::CONFLICT, why)),
         Err(error) => Err(fault(error)),
     }
+}
+
+/// The audit's row is the request: the runner reads it there.
+async fn janitor(State(site): At, headers: HeaderMap, extensions: Extensions) -> Acted {
+    const SAID: &str = "asked the runner for a round; what would not go stands on /ready";
+    let token = admit(&site, &headers, &extensions, Scope::Janitor).await?;
+    let now = site.now();
+    let noted = site.store.write("did not take an audit row", move |tx| {
+        note(tx, &token, audit::JANITOR, "what belongs to no run", SAID, now)
+    });
+    noted.await.map_err(fault)?;
+    site.ring();
+    let body = axum::Json(api::Noted { said: SAID.to_owned() });
+    Ok((StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
 async fn known(site: &Site, text: &str) -> Result<RunId, Response<Body>> {

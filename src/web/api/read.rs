@@ -15,7 +15,7 @@ use super::super::routes::{known_run, query, run_id};
 use super::super::{Site, decisions, links, raw_log, runs as list};
 use super::{Answer, Link, Operation, Parameter, Place, Refused, json, run_parameter};
 use crate::api::{self, read};
-use crate::model::{Outcome, RunId};
+use crate::model::{Origin, Outcome, RunId};
 use crate::store::stages;
 
 type At = State<Arc<Site>>;
@@ -59,6 +59,11 @@ pub(super) fn operations() -> Vec<Operation> {
                         json!({"type": "string", "enum": Outcome::ALL}),
                     ),
                     query_parameter(
+                        "origin",
+                        "Only those that were asked for in this way.",
+                        json!({"type": "string", "enum": Origin::ALL}),
+                    ),
+                    query_parameter(
                         "before",
                         "Only those before this run.",
                         json!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
@@ -91,6 +96,14 @@ pub(super) fn operations() -> Vec<Operation> {
             vec![run_parameter()],
             Answer::Json(schema::<Vec<api::Check>>),
             get(list_checks),
+        ),
+        reading(
+            "/api/v1/runs/{id}/images",
+            "listImages",
+            "The images that a run deployed, with their digests",
+            vec![run_parameter()],
+            Answer::Json(schema::<Vec<api::images::Image>>),
+            get(list_images),
         ),
         Operation {
             refusals: &[206, 416],
@@ -164,6 +177,7 @@ pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars
 struct RunsAsked {
     recipe: Option<String>,
     outcome: Option<String>,
+    origin: Option<String>,
     before: Option<String>,
 }
 
@@ -175,8 +189,10 @@ async fn list_runs(State(site): At, uri: Uri) -> Answered {
     let asked = query::<RunsAsked>(&uri)?.0;
     given(asked.recipe.as_deref(), "recipe")?;
     given(asked.outcome.as_deref(), "outcome")?;
+    given(asked.origin.as_deref(), "origin")?;
     given(asked.before.as_deref(), "before")?;
-    let asked = list::Asked::parse(asked.recipe.as_deref(), asked.outcome.as_deref(), asked.before.as_deref())?;
+    let narrowed = [&asked.recipe, &asked.outcome, &asked.origin].map(Option::as_deref);
+    let asked = list::Asked::parse(narrowed, asked.before.as_deref())?;
     let (filter, before) = (asked.filter.clone(), asked.before);
     let next = move |last| format!("/api/v1{}", links::runs(&asked.filter, Some(last)));
     json(&site.store.read(move |db| read::runs(db, &filter, before, ROWS, next)).await?)
@@ -206,6 +222,13 @@ async fn list_checks(State(site): At, uri: Uri, Path(id): Path<String>) -> Answe
     let id = known_run(&site, &id).await?;
     let checks = site.store.read(move |db| stages::checks_of_run(db, id)).await?;
     json(&checks.iter().map(api::Check::from).collect::<Vec<_>>())
+}
+
+async fn list_images(State(site): At, uri: Uri, Path(id): Path<String>) -> Answered {
+    query::<Nothing>(&uri)?;
+    let id = known_run(&site, &id).await?;
+    let evidence = site.evidence.clone();
+    json(&site.store.read(move |db| api::images::of_run(db, &evidence, id)).await?)
 }
 
 async fn read_log(

@@ -119,13 +119,26 @@
     down();
   }
 
-  // Lists: asked for again while somebody looks; an unchanged one costs nothing.
+  // Lists: asked for again when something has changed, and now and then; an unchanged one costs nothing. Nobody looks at a page
+  // that is hidden, and a browser has few connections.
   function lookAgain(every) {
-    setInterval(async () => {
+    const events = $('main').dataset.events;
+    let source = null, soon = 0, last = Date.now();
+    const look = async () => {
       if (document.hidden || document.activeElement?.matches('input')) return;
+      last = Date.now();
       const answer = await fetch(location.href).catch(() => null);
       if (answer?.ok) swap('main', await answer.text());
-    }, every);
+    };
+    const told = () => source?.readyState === EventSource.OPEN;
+    setInterval(() => { if (Date.now() - last >= (told() ? 60000 : every) - 500) look(); }, every);
+    const listen = () => {
+      source?.close();
+      source = document.hidden || !events ? null : new EventSource(events);
+      source?.addEventListener('changed', () => { clearTimeout(soon); soon = setTimeout(look, 150); });
+    };
+    document.addEventListener('visibilitychange', listen);
+    listen();
   }
 
   // A stage's lines fold away under its name.
