@@ -382,6 +382,10 @@ impl Host {
 
     fn verdict(&self, job: &Job, outcome: Outcome) -> Verdict {
         match outcome {
+            // Whoever writes a check as one comparison means it.
+            Outcome::Returned(Value::Bool(false)) => {
+                Verdict::Failed { message: "it returned false".into(), file: job.file.clone(), line: job.line }
+            }
             Outcome::Returned(output) => Verdict::Passed(output),
             Outcome::Skipped(Some(reason)) => Verdict::Skipped(reason),
             Outcome::Skipped(None) => {

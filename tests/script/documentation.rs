@@ -3,6 +3,7 @@
 use cc_ci::script::tools::{ExecAnswer, ExecRequest, HttpAnswer, HttpRequest, Seen, Step, ToolError, Tools};
 use cc_ci::script::{Limits, Moment, Script, Side, Verdict};
 use cc_ci::secrets::Secret;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::browser::{Window, a_window};
@@ -84,6 +85,53 @@ async fn every_example_does_what_the_page_says() {
             };
             assert!(expected, "the example in line {line}: {job}: {verdict:?}\n{}", heard.lines.join("\n"));
         }
+    }
+}
+
+/// An app in which nothing is as the examples have it: what is removed stays, rows hold something else, secrets are short.
+#[derive(Default)]
+struct Otherwise(Notes);
+
+impl Tools for Otherwise {
+    fn http(&mut self, request: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, ToolError>> {
+        self.0.http(request)
+    }
+
+    fn exec(&mut self, request: ExecRequest) -> BoxFuture<'_, Result<ExecAnswer, ToolError>> {
+        if request.command.first().is_some_and(|program| program == "rm") {
+            return std::future::ready(Ok(ExecAnswer::default())).boxed();
+        }
+        let answer = self.0.exec(request);
+        async move {
+            let mut answer = answer.await?;
+            let said = String::from_utf8_lossy(&answer.out.0).replace("2,plain", "2,other");
+            answer.out.0 = said.into_bytes();
+            Ok(answer)
+        }
+        .boxed()
+    }
+
+    fn browser(&mut self, step: Step) -> BoxFuture<'_, Result<Seen, ToolError>> {
+        self.0.browser(step)
+    }
+
+    fn secret(&mut self, _: &str) -> BoxFuture<'_, Result<Secret, ToolError>> {
+        std::future::ready(Ok(Secret::new("hunter2"))).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_example_whose_comparison_is_not_true_fails() {
+    let story = "documentation::an_example_whose_comparison_is_not_true_fails";
+    let Some(kit) = fennel_kit(story).await else { return };
+    for job in ["file", "sql", "secret"] {
+        let found = blocks(PAGE).into_iter().find(|(_, _, text)| text.contains(&format!("ci.job(\"{job}\"")));
+        let (info, line, text) = found.unwrap_or_else(|| panic!("there is no example `{job}`"));
+        let side = if info.contains("appliance") { Side::Appliance } else { Side::Recipe };
+        let host = define(kit.clone(), side, Limits::default(), vec![Script::new("checks/t.lua", text)]).await;
+        let host = host.unwrap_or_else(|wrong| panic!("the example in line {line}: {wrong}"));
+        let heard = play(host, &mut Otherwise::default(), &[Moment::Install]).await;
+        assert_eq!(heard.failed(job), "checks/t.lua:1: it returned false");
     }
 }
 
