@@ -11,12 +11,15 @@ use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value};
 use reqwest::Url;
 use serde_json::Value as Json;
 
+use super::graph::{FEWER, MOST_JOBS};
 use super::tools::Ask;
 use super::value::{as_list, to_json, to_lua};
 use super::vm::{Compiler, Files, Machine, module_path};
 use super::wire::{Problem, Registered};
 
 const PRELUDE: &str = include_str!("prelude.lua");
+/// Of one script; more than anybody reads.
+const MOST_PROBLEMS: usize = 100;
 
 /// The way out, and all there is of it.
 pub(super) trait Outside {
@@ -32,9 +35,17 @@ pub(super) struct Registry {
     pub(super) functions: Vec<Option<Function>>,
     pub(super) problems: Vec<Problem>,
     closed: bool,
+    /// There were more jobs than there may be. What is over is not kept: a loop would fill the memory with it.
+    full: bool,
 }
 
 impl Registry {
+    fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(problem);
+        }
+    }
+
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
@@ -115,8 +126,15 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
         let function = arguments.iter().find_map(Value::as_function).cloned();
         let defined = || function.as_ref()?.info().line_defined;
         let (file, line) = caller(lua).unwrap_or_else(|| (script.clone(), defined().unwrap_or(1)));
+        if registry.jobs.len() == MOST_JOBS {
+            if !std::mem::replace(&mut registry.full, true) {
+                let message = format!("there are more jobs than a script may have (at most {MOST_JOBS})");
+                registry.problem(Problem { file, line, message, cure: FEWER.into() });
+            }
+            return Ok(());
+        }
         let mut problem = |message: String, cure: &str| {
-            registry.problems.push(Problem { file: file.clone(), line, message, cure: cure.into() });
+            registry.problem(Problem { file: file.clone(), line, message, cure: cure.into() });
         };
         let shape = "write `ci.job(name, {what it needs}, function)`";
         let name = match arguments.first() {

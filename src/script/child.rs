@@ -22,7 +22,7 @@ use super::source::is_fennel;
 use super::tools::Ask;
 use super::value::{to_json, to_lua};
 use super::vm::{Failure, Files, Machine};
-use super::wire::{FROM_CHILD, FromChild, Outcome, Problem, TO_CHILD, ToChild};
+use super::wire::{FROM_CHILD, FromChild, Outcome, Problem, Registered, TO_CHILD, ToChild};
 use crate::sandbox::bubblewrap::DOOR;
 use crate::sandbox::frame::{receive_now, send_now};
 
@@ -59,6 +59,20 @@ struct Host(RefCell<UnixStream>);
 impl Host {
     fn say(&self, word: &FromChild) -> io::Result<()> {
         send_now(&mut *self.0.borrow_mut(), FROM_CHILD, word)
+    }
+
+    /// What a script registered; that it is more than one frame takes is the script's fault, and said so.
+    fn registered(&self, script: usize, name: &str, jobs: Vec<Registered>, problems: Vec<Problem>) -> io::Result<()> {
+        match self.say(&FromChild::Script { script, jobs, problems }) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let message =
+                    format!("its jobs, with their names and what they need, are more than {} kB", FROM_CHILD >> 10);
+                let cure = "register fewer jobs, with shorter names".to_owned();
+                let problems = vec![Problem { file: name.to_owned(), line: 1, message, cure }];
+                self.say(&FromChild::Script { script, jobs: Vec::new(), problems })
+            }
+            said => said,
+        }
     }
 
     fn hear(&self) -> io::Result<ToChild> {
@@ -110,7 +124,7 @@ fn serve(stream: UnixStream) -> io::Result<()> {
                     let outside: Rc<dyn Outside> = host.clone();
                     let (machine, jobs, problems) = define(&place, limits, &compile, &outside, &hosts);
                     loaded.push(machine);
-                    host.say(&FromChild::Script { script, jobs, problems })?;
+                    host.registered(script, name, jobs, problems)?;
                 }
                 host.say(&FromChild::Ready)?;
             }
@@ -160,7 +174,7 @@ fn define(
     compile: &CompileOnDemand,
     outside: &Rc<dyn Outside>,
     hosts: &Rc<RefCell<Vec<String>>>,
-) -> (Option<Loaded>, Vec<super::wire::Registered>, Vec<Problem>) {
+) -> (Option<Loaded>, Vec<Registered>, Vec<Problem>) {
     let name = place.name[place.directory.len()..].to_owned();
     let text = place.files.get(&name).cloned().unwrap_or_default();
     let code = if is_fennel(&name) {

@@ -6,7 +6,9 @@ use super::Moment;
 use super::wire::{Problem, Registered};
 
 /// The most jobs of all scripts of one side.
-const MOST_JOBS: usize = 1000;
+pub(super) const MOST_JOBS: usize = 1000;
+/// What to do when there are more.
+pub(super) const FEWER: &str = "put several checks into one job";
 const LONGEST_NAME: usize = 40;
 
 /// What a job waits for.
@@ -41,7 +43,7 @@ pub(super) fn plan(registered: &[Vec<Registered>]) -> Result<Graph, Vec<Problem>
     let count: usize = registered.iter().map(Vec::len).sum();
     if let (true, Some(first)) = (count > MOST_JOBS, registered.iter().flatten().next()) {
         let message = format!("{count} jobs are too many (at most {MOST_JOBS})");
-        return Err(vec![problem(first, message, "put several checks into one job")]);
+        return Err(vec![problem(first, message, FEWER)]);
     }
     let mut problems = Vec::new();
     let mut graph = Graph::default();

@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The longest a child may live; the engine's own limits come first.
 const LIFE: Duration = Duration::from_secs(6 * 3600);
 const MOST_SCRIPTS: usize = 256;
+/// Each script has at most a hundred, and a child that keeps to that is not ended for them.
+const MOST_PROBLEMS: usize = MOST_SCRIPTS * 101;
 /// Characters of a message or a reason.
 const LONGEST_TEXT: usize = 4000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -497,10 +499,10 @@ async fn load(
             FromChild::Script { script, jobs, problems: wrong } => {
                 let place = registered.get_mut(script).ok_or_else(|| broken("a script that is not there"))?;
                 *place = jobs;
-                problems.extend(wrong);
-                if problems.len() > 1000 {
+                if problems.len() > MOST_PROBLEMS {
                     return Err(broken("more problems than anybody reads"));
                 }
+                problems.extend(wrong);
             }
             FromChild::Ready => return Ok((registered, problems)),
             // What scripts print while they are loaded is dropped: there is no job it belongs to.

@@ -64,6 +64,31 @@ async fn nothing_of_the_machine_can_be_read_started_or_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_jobs_than_there_may_be_are_the_scripts_fault_with_the_place_and_the_limit() {
+    let Some(kit) = kit("hostile::more_jobs_than_there_may_be_are_the_scripts_fault_with_the_place_and_the_limit")
+    else {
+        return;
+    };
+    let refused = |text: &str| {
+        let (kit, script) = (kit.clone(), Script::new("checks/x.lua", text));
+        async move { refusal(define(kit, Side::Recipe, Limits::default(), vec![script]).await) }
+    };
+    let many = "local function f() end\nfor i = 1, 100000 do\n ci.job('j' .. i, {'install'}, f)\nend";
+    let chain = "ci.job('j0', {'install'}, function() end)\nfor i = 1, 20000 do ci.job('j' .. i, {'j' .. i - 1}, function() end) end";
+    let words = "there are more jobs than a script may have (at most 1000); put several checks into one job";
+    assert_eq!(refused(many).await, [format!("checks/x.lua:3: {words}")]);
+    assert_eq!(refused(chain).await, [format!("checks/x.lua:2: {words}")]);
+    let wrong = "for i = 1, 100000 do ci.job(i) end";
+    assert_eq!(
+        refused(wrong).await[0],
+        "checks/x.lua:1: a job's name is text, not a number; write `ci.job(name, {what it needs}, function)`"
+    );
+    let long = "for i = 1, 900 do ci.job(('j'):rep(2000) .. i, {'install'}, function() end) end";
+    let words = "checks/x.lua:1: its jobs, with their names and what they need, are more than 1024 kB";
+    assert!(refused(long).await[0].starts_with(words), "{:?}", refused(long).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_limit_ends_its_job_by_name_and_no_other() {
     let Some(kit) = kit("hostile::each_limit_ends_its_job_by_name_and_no_other") else { return };
     let heard = run(
