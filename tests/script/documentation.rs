@@ -1,13 +1,16 @@
 //! The examples of `docs/recipe-checks.md` are run as they stand there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cc_ci::script::tools::{ExecAnswer, ExecRequest, HttpAnswer, HttpRequest, Seen, Step, ToolError, Tools};
-use cc_ci::script::{Limits, Moment, Script, Side, Verdict};
+use cc_ci::script::{Event, Host, JobResult, Kit, Limits, Moment, Script, Side, Verdict};
 use cc_ci::secrets::Secret;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::browser::{Window, a_window};
-use crate::stage::{Notes, define, fennel_kit, play};
+use crate::stage::{Notes, app, define, fennel_kit, play};
 
 const PAGE: &str = include_str!("../../docs/recipe-checks.md");
 
@@ -29,29 +32,80 @@ fn blocks(page: &str) -> Vec<(String, usize, String)> {
     found
 }
 
-/// The app of the other tests, with a browser if there is one.
+/// One example of a script: what stands after its fence, its line and its text.
+struct Example {
+    info: String,
+    line: usize,
+    text: String,
+}
+
+impl Example {
+    fn all() -> Vec<Example> {
+        let scripts = blocks(PAGE).into_iter().filter(|(info, ..)| !info.starts_with("yaml"));
+        scripts.map(|(info, line, text)| Example { info, line, text }).collect()
+    }
+
+    async fn define(&self, kit: &Kit) -> Host {
+        let extension = if self.info.starts_with("fennel") { "fnl" } else { "lua" };
+        let script = Script::new(format!("checks/line-{}.{extension}", self.line), self.text.clone());
+        let side = if self.info.contains("appliance") { Side::Appliance } else { Side::Recipe };
+        let host = define(kit.clone(), side, Limits::default(), vec![script]).await;
+        host.unwrap_or_else(|wrong| panic!("the example in line {}: {wrong}", self.line))
+    }
+
+    /// The app it is about; nothing where it needs a browser and there is none.
+    async fn app(&self, story: &str) -> Option<Everything> {
+        let window = if self.info.contains("browser") { Some(a_window(story).await?) } else { None };
+        let notes = Notes::default();
+        notes.state.lock().unwrap().not_yet = 2;
+        Some(Everything { notes, window, broken: Arc::default() })
+    }
+}
+
+/// The app of the other tests, with a browser if there is one, until it is broken.
 struct Everything {
     notes: Notes,
     window: Option<Window>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Everything {
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
 }
 
 impl Tools for Everything {
     fn http(&mut self, request: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, ToolError>> {
+        if self.is_broken() {
+            return ready(Ok(HttpAnswer { status: 500, ..HttpAnswer::default() })).boxed();
+        }
         self.notes.http(request)
     }
 
     fn exec(&mut self, request: ExecRequest) -> BoxFuture<'_, Result<ExecAnswer, ToolError>> {
+        if self.is_broken() {
+            return ready(Ok(ExecAnswer { code: 1, ..ExecAnswer::default() })).boxed();
+        }
         self.notes.exec(request)
     }
 
     fn browser(&mut self, step: Step) -> BoxFuture<'_, Result<Seen, ToolError>> {
-        match &mut self.window {
-            Some(window) => window.browser(step),
-            None => self.notes.browser(step),
+        let Some(window) = &mut self.window else { return self.notes.browser(step) };
+        match step {
+            // Nothing that is pressed does anything, and nobody waits long for what then never comes.
+            Step::Click { .. } if self.broken.load(Ordering::Relaxed) => ready(Ok(Seen::Done)).boxed(),
+            Step::Wait { selector, contains, .. } if self.broken.load(Ordering::Relaxed) => {
+                window.browser(Step::Wait { selector, contains, milliseconds: 1000 })
+            }
+            step => window.browser(step),
         }
     }
 
     fn secret(&mut self, name: &str) -> BoxFuture<'_, Result<Secret, ToolError>> {
+        if self.is_broken() {
+            return ready(Ok(Secret::new("short"))).boxed();
+        }
         self.notes.secret(name)
     }
 }
@@ -60,32 +114,56 @@ impl Tools for Everything {
 async fn every_example_does_what_the_page_says() {
     let story = "documentation::every_example_does_what_the_page_says";
     let Some(kit) = fennel_kit(story).await else { return };
-    let mut examples = blocks(PAGE);
-    examples.retain(|(info, ..)| !info.starts_with("yaml"));
+    let examples = Example::all();
     assert!(examples.len() >= 12, "{}", examples.len());
-    for (info, line, text) in examples {
-        let name = format!("checks/line-{line}.{}", if info.starts_with("fennel") { "fnl" } else { "lua" });
-        let side = if info.contains("appliance") { Side::Appliance } else { Side::Recipe };
-        let window = if info.contains("browser") {
-            let Some(window) = a_window(story).await else { continue };
-            Some(window)
-        } else {
-            None
-        };
-        let host = define(kit.clone(), side, Limits::default(), vec![Script::new(name, text)]).await;
-        let host = host.unwrap_or_else(|wrong| panic!("the example in line {line}: {wrong}"));
-        let mut tools = Everything { notes: Notes::default(), window };
-        tools.notes.state.lock().unwrap().not_yet = 2;
-        let heard = play(host, &mut tools, &Moment::ALL).await;
+    for example in examples {
+        let Some(mut tools) = example.app(story).await else { continue };
+        let heard = play(example.define(&kit).await, &mut tools, &Moment::ALL).await;
         for (job, verdict) in &heard.results {
             let expected = match (job.as_str(), verdict) {
                 ("mail", Verdict::Skipped(reason)) => reason == "this edition has no mail",
-                (_, Verdict::Passed(output)) => output != false,
+                (_, Verdict::Passed(_)) => true,
                 _ => false,
             };
+            let line = example.line;
             assert!(expected, "the example in line {line}: {job}: {verdict:?}\n{}", heard.lines.join("\n"));
         }
     }
+}
+
+/// Each job in turn, in an app that breaks as its turn comes: what it builds on was still done.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_fails_in_an_app_that_is_broken() {
+    let story = "documentation::every_example_fails_in_an_app_that_is_broken";
+    let Some(kit) = fennel_kit(story).await else { return };
+    let mut count = 0;
+    for mut example in Example::all() {
+        example.text = example.text.replace("{within = 20, every", "{within = 1, every");
+        let graph = example.define(&kit).await.graph().clone();
+        // What is logged is no check, and neither is a reason to be skipped.
+        for name in graph.jobs.into_iter().map(|job| job.name).filter(|name| !matches!(name.as_str(), "log" | "mail")) {
+            let Some(mut tools) = example.app(story).await else { continue };
+            let verdict = broken_for(&name, example.define(&kit).await, &mut tools).await;
+            let line = example.line;
+            assert!(matches!(verdict, Some(Verdict::Failed { .. })), "the example in line {line}: {name}: {verdict:?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 12, "{count}");
+}
+
+/// What comes of a job whose app breaks before it.
+async fn broken_for(name: &str, mut host: Host, tools: &mut Everything) -> Option<Verdict> {
+    let (broken, mut verdict) = (tools.broken.clone(), None);
+    let mut hear = |event: Event<'_>| match event {
+        Event::Started { job, .. } => broken.store(job == name, Ordering::Relaxed),
+        Event::Ended(JobResult { job, verdict: came, .. }) if job == name => verdict = Some(came.clone()),
+        _ => {}
+    };
+    for moment in Moment::ALL {
+        host.moment(moment, &app(), tools, &mut hear).await.unwrap();
+    }
+    verdict
 }
 
 /// An app in which nothing is as the examples have it: what is removed stays, rows hold something else, secrets are short.
