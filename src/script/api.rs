@@ -12,6 +12,7 @@ use reqwest::Url;
 use serde_json::Value as Json;
 
 use super::graph::{FEWER, MOST_JOBS};
+use super::line::Line;
 use super::tools::Ask;
 use super::value::{as_list, to_json, to_lua};
 use super::vm::{Compiler, Files, Machine, module_path};
@@ -106,15 +107,6 @@ pub(super) fn furnish(
     lua.load(PRELUDE).set_name("=cc-ci").call(core)
 }
 
-/// The place in the script from which Rust was called, if there is one: Lua's tail calls leave none.
-fn caller(lua: &Lua) -> Option<(String, usize)> {
-    let seen = lua.inspect_stack(1, |debug| {
-        let file = debug.source().source.as_deref().and_then(|source| source.strip_prefix('@')).map(str::to_owned);
-        (file, debug.current_line())
-    })?;
-    Some((seen.0?, seen.1?))
-}
-
 fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> mlua::Result<Function> {
     let (registry, script) = (registry.clone(), place.name.clone());
     lua.create_function(move |lua, arguments: MultiValue| {
@@ -125,7 +117,8 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
         let arguments: Vec<Value> = arguments.into_iter().collect();
         let function = arguments.iter().find_map(Value::as_function).cloned();
         let defined = || function.as_ref()?.info().line_defined;
-        let (file, line) = caller(lua).unwrap_or_else(|| (script.clone(), defined().unwrap_or(1)));
+        let called = Line::now(lua);
+        let Line { file, line } = called.unwrap_or_else(|| Line { file: script.clone(), line: defined().unwrap_or(1) });
         if registry.jobs.len() == MOST_JOBS {
             if !std::mem::replace(&mut registry.full, true) {
                 let message = format!("there are more jobs than a script may have (at most {MOST_JOBS})");

@@ -17,7 +17,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value as Json;
 
 use super::api::{CompileOnDemand, Outside, Place, Registry, compile_on_demand, furnish};
-use super::limits::{LOADING, Limits, MACHINES};
+use super::limits::{Limits, MACHINES};
+use super::line::Line;
 use super::source::is_fennel;
 use super::tools::Ask;
 use super::value::{to_json, to_lua};
@@ -30,6 +31,8 @@ use crate::sandbox::frame::{receive_now, send_now};
 pub const WORD: &str = "script-child";
 /// The largest output of one job, as JSON.
 const LARGEST_OUTPUT: usize = 64 << 10;
+/// Of an error, in what is said of a script that cannot be loaded.
+const MOST_LINES: usize = 10;
 
 /// Runs until the host hangs up.
 pub fn main(args: Vec<OsString>) -> ExitCode {
@@ -62,14 +65,14 @@ impl Host {
     }
 
     /// What a script registered; that it is more than one frame takes is the script's fault, and said so.
-    fn registered(&self, script: usize, name: &str, jobs: Vec<Registered>, problems: Vec<Problem>) -> io::Result<()> {
-        match self.say(&FromChild::Script { script, jobs, problems }) {
+    fn registered(&self, name: &str, jobs: Vec<Registered>, problems: Vec<Problem>) -> io::Result<()> {
+        match self.say(&FromChild::Script { jobs, problems }) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 let message =
                     format!("its jobs, with their names and what they need, are more than {} kB", FROM_CHILD >> 10);
                 let cure = "register fewer jobs, with shorter names".to_owned();
                 let problems = vec![Problem { file: name.to_owned(), line: 1, message, cure }];
-                self.say(&FromChild::Script { script, jobs: Vec::new(), problems })
+                self.say(&FromChild::Script { jobs: Vec::new(), problems })
             }
             said => said,
         }
@@ -124,7 +127,7 @@ fn serve(stream: UnixStream) -> io::Result<()> {
                     let outside: Rc<dyn Outside> = host.clone();
                     let (machine, jobs, problems) = define(&place, limits, &compile, &outside, &hosts);
                     loaded.push(machine);
-                    host.registered(script, name, jobs, problems)?;
+                    host.registered(name, jobs, problems)?;
                 }
                 host.say(&FromChild::Ready)?;
             }
@@ -135,6 +138,7 @@ fn serve(stream: UnixStream) -> io::Result<()> {
                 let others = used - one.machine.lua.used_memory();
                 let room = limits.memory.min((limits.memory * MACHINES).saturating_sub(others)).max(1 << 20);
                 let _ = one.machine.lua.set_memory_limit(room);
+                let limits = Limits { memory: room, ..limits };
                 host.say(&FromChild::Done(run(one, job, &app, &inputs, limits)))?;
             }
             ToChild::Begin { .. } | ToChild::Answer(_) => return Err(io::Error::other("that was not asked for")),
@@ -189,7 +193,7 @@ fn define(
     let registry = Rc::new(RefCell::new(Registry::default()));
     let made = Machine::new(limits).and_then(|machine| {
         let tools = furnish(&machine, place, &registry, compile, outside, hosts)?;
-        machine.meter.begin(&machine.lua, LOADING)?;
+        machine.meter.begin(&machine.lua, limits.of_loading())?;
         Ok(Loaded { machine, registry: registry.clone(), tools })
     });
     let loaded = match made {
@@ -209,7 +213,7 @@ fn define(
             cure: "call `ci.job`, or move the file into a folder if it is a module of others".into(),
         }),
         Ok(()) => {}
-        Err(Failure::Limit(reached)) => problems.push(problem_of(place, &format!("while it was loaded, {reached}"))),
+        Err(Failure::Limit(stopped)) => problems.push(problem_of(place, &stopped.words("while it was loaded, "))),
         Err(Failure::Error(text)) => problems.push(problem_of(place, &text)),
     }
     let jobs = registry.jobs.clone();
@@ -219,37 +223,28 @@ fn define(
 
 /// An error of Lua or Fennel, with the place taken out of its words.
 fn problem_of(place: &Place, error: &str) -> Problem {
-    let (file, line, message) = match placed(&place.directory, error) {
-        Some((file, line, rest)) => (file.to_owned(), line, rest),
-        None => (place.name.clone(), 1, error),
+    let (Line { file, line }, message) =
+        Line::cut_off(&place.directory, error).unwrap_or_else(|| (Line { file: place.name.clone(), line: 1 }, error));
+    let of_fennel = ["Compile error: ", "Parse error: "].into_iter().find_map(|kind| message.strip_prefix(kind));
+    let Some(message) = of_fennel else {
+        return Problem { file, line, message: on_one_line(message), cure: String::new() };
     };
     // Fennel shows the source line below its message, and ways out.
     let mut lines = message.lines();
-    let message = lines.next().unwrap_or_default();
-    let message = message.trim_start_matches("Compile error: ").trim_start_matches("Parse error: ").to_owned();
+    let message = shortened(lines.next().unwrap_or_default());
     let cure = lines.find_map(|line| line.strip_prefix("* Try ")).and_then(|cures| cures.split(", or").next());
     let cure = cure.map(|cure| format!("try {}", cure.trim_end_matches('.'))).unwrap_or_default();
     Problem { file, line, message, cure }
 }
 
-/// Takes `file:line:` (and Fennel's column) off the front of an error, where the file is one of ours.
-pub(super) fn placed<'a>(directory: &str, error: &'a str) -> Option<(&'a str, usize, &'a str)> {
-    let colon = error.find(':')?;
-    let (file, rest) = (&error[..colon], &error[colon + 1..]);
-    if !file.starts_with(directory) || !matches!(file.rsplit('.').next(), Some("lua" | "fnl")) {
-        return None;
+/// A problem is one line among others; what an error says in several stands beside each other, as long as somebody reads.
+fn on_one_line(message: &str) -> String {
+    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut all = lines.by_ref().take(MOST_LINES).collect::<Vec<_>>().join(" / ");
+    if lines.next().is_some() {
+        all.push_str(" / …");
     }
-    let (line, rest) = rest.split_once(':')?;
-    let line = line.parse().ok()?;
-    let rest = match rest.split_once(':') {
-        Some((column, after))
-            if !column.is_empty() && column.bytes().all(|byte| byte.is_ascii_digit() || byte == b'?') =>
-        {
-            after
-        }
-        _ => rest,
-    };
-    Some((file, line, rest.trim_start()))
+    shortened(&all)
 }
 
 /// Calls a job's function with its tools.
@@ -263,13 +258,13 @@ fn run(loaded: &Loaded, job: usize, app: &Json, inputs: &BTreeMap<String, Json>,
         for (name, value) in inputs {
             texts.raw_set(name.as_str(), value.to_string())?;
         }
-        machine.meter.begin(lua, limits.time)?;
+        machine.meter.begin(lua, limits)?;
         let tools: Value = loaded.tools.call((to_lua(lua, app)?, texts))?;
         function.call::<MultiValue>(tools)
     })();
     let returned: Vec<Value> = match called.map_err(|error| machine.failure(&error)) {
         Ok(values) => values.into_iter().collect(),
-        Err(Failure::Limit(reached)) => return Outcome::Failed(reached.to_string()),
+        Err(Failure::Limit(stopped)) => return Outcome::Failed(stopped.words("")),
         Err(Failure::Error(text)) => return Outcome::Failed(shortened(&text)),
     };
     let value = match returned.first() {

@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::child::placed;
 use super::graph::{self, Graph, Job, Need};
-use super::limits::{LOADING, Limit, Limits, Reached};
+use super::limits::{Limit, Limits, Reached};
+use super::line::Line;
 use super::tools::{
     App, Ask, ExecRequest, HttpRequest, LARGEST_BODY, LARGEST_STREAM, Seen, Step, ToolError, Tools, told,
 };
@@ -292,22 +292,14 @@ impl Host {
             Some(path) if self.scripts.iter().any(Script::is_fennel) => Some(read_compiler(path).await?),
             _ => None,
         };
-        let patience = (LOADING + GRACE) * u32::try_from(self.scripts.len() + 1).unwrap_or(u32::MAX);
         let Child { stream, cage } = &mut child;
         let loaded = tokio::select! {
-            loaded = timeout(patience, load(stream, &self.scripts, self.limits, fennel)) => loaded,
+            loaded = load(stream, &self.scripts, self.limits, fennel) => loaded,
             fault = cage.ended() => return Err(fault.into()),
         };
         match loaded {
-            Ok(Ok((registered, problems))) => Ok((child, registered, problems)),
-            Ok(Err(fault)) => Err(child.why(fault).await),
-            Err(_) => {
-                let text = format!("loading the scripts did not end within {} s", LOADING.as_secs());
-                let file = self.scripts.first().map(|script| script.name.clone()).unwrap_or_default();
-                let problem =
-                    Problem { file, line: 1, message: text, cure: "look for a pattern that takes for ever".into() };
-                Ok((child, vec![Vec::new(); self.scripts.len()], vec![problem]))
-            }
+            Ok((registered, problems)) => Ok((child, registered, problems)),
+            Err(fault) => Err(child.why(fault).await),
         }
     }
 
@@ -395,8 +387,8 @@ impl Host {
             }
             Outcome::Failed(text) => {
                 let directory = self.scripts[job.script].directory();
-                match placed(directory, &text) {
-                    Some((file, line, message)) => Verdict::Failed { message: message.into(), file: file.into(), line },
+                match Line::cut_off(directory, &text) {
+                    Some((Line { file, line }, message)) => Verdict::Failed { message: message.into(), file, line },
                     None => Verdict::Failed { message: text, file: job.file.clone(), line: job.line },
                 }
             }
@@ -492,19 +484,20 @@ async fn load(
         }
     }
     tell(stream, &ToChild::Define).await?;
-    let (mut registered, mut problems) = (vec![Vec::new(); scripts.len()], Vec::new());
+    let (mut registered, mut problems) = (Vec::new(), Vec::new());
     let mut lines = 0usize;
-    loop {
-        match receive(stream, FROM_CHILD).await? {
-            FromChild::Script { script, jobs, problems: wrong } => {
-                let place = registered.get_mut(script).ok_or_else(|| broken("a script that is not there"))?;
-                *place = jobs;
+    let mut until = Instant::now() + limits.loading + GRACE;
+    while let Ok(word) = timeout_at(until, receive(stream, FROM_CHILD)).await {
+        match word? {
+            FromChild::Script { jobs, problems: wrong } if registered.len() < scripts.len() => {
+                registered.push(jobs);
                 if problems.len() > MOST_PROBLEMS {
                     return Err(broken("more problems than anybody reads"));
                 }
                 problems.extend(wrong);
+                until = Instant::now() + limits.loading + GRACE;
             }
-            FromChild::Ready => return Ok((registered, problems)),
+            FromChild::Ready if registered.len() == scripts.len() => return Ok((registered, problems)),
             // What scripts print while they are loaded is dropped: there is no job it belongs to.
             FromChild::Log(_) if lines < 100_000 => lines += 1,
             // Tools are for jobs.
@@ -512,6 +505,16 @@ async fn load(
             other => return Err(broken(&format!("{other:?} while scripts were loaded"))),
         }
     }
+    // What never comes back to an instruction cannot say where it is. Those after it are judged when it is mended.
+    let slow = scripts.get(registered.len()).or(scripts.last());
+    problems.push(Problem {
+        file: slow.map(|script| script.name.clone()).unwrap_or_default(),
+        line: 1,
+        message: format!("while it was loaded, {}", Reached(Limit::Time, limits.of_loading())),
+        cure: "look for a pattern that takes for ever".into(),
+    });
+    registered.resize(scripts.len(), Vec::new());
+    Ok((registered, problems))
 }
 
 async fn tell(stream: &mut UnixStream, word: &ToChild) -> io::Result<()> {

@@ -13,6 +13,7 @@ pub mod child;
 mod graph;
 mod host;
 mod limits;
+mod line;
 mod source;
 pub mod tools;
 mod value;

@@ -10,7 +10,8 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaOptions, StdLib, Table, Value};
 
-use super::limits::{LOADING, Limits, Meter, Reached};
+use super::limits::{Limits, Meter, Stopped};
+use super::line::Line;
 
 /// Taken out of every machine. `require`, `load`, `print` and `setmetatable` are put back in other forms.
 const TAKEN: [&str; 6] = ["dofile", "loadfile", "collectgarbage", "warn", "load", "print"];
@@ -29,6 +30,7 @@ const COMPILER_MEMORY: usize = 128 << 20;
 /// A machine under limits.
 pub(super) struct Machine {
     pub(super) lua: Lua,
+    pub(super) limits: Limits,
     pub(super) meter: Rc<Meter>,
 }
 
@@ -50,13 +52,13 @@ impl Machine {
         lua.load(XPCALL).set_name("=cc-ci").exec()?;
         lua.set_memory_limit(limits.memory)?;
         let meter = Meter::attach(&lua, limits)?;
-        Ok(Machine { lua, meter })
+        Ok(Machine { lua, limits, meter })
     }
 
     /// What an error of this machine comes to: a limit if one was reached, whatever was made of it on the way.
     pub(super) fn failure(&self, error: &Error) -> Failure {
-        if let Some(reached) = self.meter.reached() {
-            return Failure::Limit(reached);
+        if let Some(stopped) = self.meter.reached() {
+            return Failure::Limit(stopped);
         }
         let root = root_of(error);
         if matches!(root, Error::MemoryError(_))
@@ -70,7 +72,7 @@ impl Machine {
 
 /// How a call in a machine failed.
 pub(super) enum Failure {
-    Limit(Reached),
+    Limit(Stopped),
     Error(String),
 }
 
@@ -169,13 +171,14 @@ end
 impl Compiler {
     /// Loads the compiler from its source. `globals` are the names that a script's machine knows.
     pub(super) fn new(source: &str, globals: Vec<String>, limits: Limits) -> Result<Compiler, String> {
-        let limits = Limits { memory: COMPILER_MEMORY, instructions: limits.instructions.max(100_000_000), ..limits };
+        let instructions = limits.instructions.max(100_000_000);
+        let limits = Limits { memory: COMPILER_MEMORY, instructions, ..limits.of_loading() };
         let machine = Machine::new(limits).map_err(|error| error.to_string())?;
         let files = Rc::new(RefCell::new((String::new(), Files::default())));
         match Compiler::load(&machine, source, globals, files.clone()) {
             Ok(compile) => Ok(Compiler { machine, compile, files }),
             Err(error) => Err(match machine.failure(&error) {
-                Failure::Limit(reached) => reached.to_string(),
+                Failure::Limit(stopped) => stopped.reached.to_string(),
                 Failure::Error(text) => text,
             }),
         }
@@ -188,7 +191,7 @@ impl Compiler {
         files: Rc<RefCell<(String, Files)>>,
     ) -> mlua::Result<Function> {
         let lua = &machine.lua;
-        machine.meter.begin(lua, LOADING)?;
+        machine.meter.begin_without_lines(lua, machine.limits)?;
         // What the compiler expects of its surroundings, and that there is nothing behind it.
         lua.load(
             "package = {path = '', loaded = {}, preload = {}, searchers = {}, config = '/\\n;\\n?\\n!\\n-\\n'}\n\
@@ -222,11 +225,17 @@ impl Compiler {
         *self.files.borrow_mut() = (directory.to_owned(), files.clone());
         let lua = &self.machine.lua;
         let shown = format!("{directory}{path}");
-        let compiled =
-            self.machine.meter.begin(lua, LOADING).and_then(|()| self.compile.call::<String>((text, shown.as_str())));
-        compiled.map_err(|error| match self.machine.failure(&error) {
-            Failure::Limit(reached) => format!("{shown}:1: while its macros ran, {reached}"),
-            Failure::Error(text) => text,
+        let compiled = self.machine.meter.begin_without_lines(lua, self.machine.limits);
+        compiled.and_then(|()| self.compile.call::<String>((text, shown.as_str()))).map_err(|error| {
+            match self.machine.failure(&error) {
+                // The compiler's own words begin with the place of the macro's call.
+                Failure::Limit(Stopped { reached, .. }) => {
+                    let at = Line::cut_off(directory, &text_of(root_of(&error))).map(|(line, _)| line);
+                    let at = at.unwrap_or(Line { file: shown, line: 1 });
+                    Stopped { reached, at: Some(at) }.words("while its macros ran, ")
+                }
+                Failure::Error(text) => text,
+            }
         })
     }
 
@@ -249,7 +258,7 @@ mod tests {
         match machine.lua.load(code).set_name("@t.lua").exec() {
             Ok(()) => "nothing".into(),
             Err(error) => match machine.failure(&error) {
-                Failure::Limit(reached) => reached.to_string(),
+                Failure::Limit(stopped) => stopped.words(""),
                 Failure::Error(text) => text,
             },
         }
@@ -302,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_limit_names_itself_and_cannot_be_caught() {
-        let instructions = "it ran into the instruction limit (2 million)";
+        let instructions = "t.lua:1: it ran into the instruction limit (2 million)";
         assert_eq!(said("while true do end"), instructions);
         assert_eq!(said("while true do pcall(function() while true do end end) end"), instructions);
         assert_eq!(said("local function f() return pcall(f) end while true do f() end"), instructions);
@@ -312,7 +321,7 @@ mod tests {
             instructions
         );
         assert_eq!(said("xpcall(function() while true do end end, function() while true do end end)"), instructions);
-        let memory = "it ran into the memory limit (8 MB for a script)";
+        let memory = "t.lua:1: it ran into the memory limit (8 MB for a script)";
         assert_eq!(said("local s = ('x'):rep(1 << 30)"), memory);
         assert_eq!(said("local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end"), memory);
     }

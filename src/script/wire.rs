@@ -35,9 +35,8 @@ pub(super) enum ToChild {
 /// Said by the child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromChild {
-    /// What one script registered, and what is wrong with it.
+    /// What the next script registered, and what is wrong with it.
     Script {
-        script: usize,
         jobs: Vec<Registered>,
         problems: Vec<Problem>,
     },

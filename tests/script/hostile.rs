@@ -137,12 +137,139 @@ async fn each_limit_ends_its_job_by_name_and_no_other() {
     assert!(heard.lines.iter().filter(|line| line.starts_with("chatty: bla")).count() <= 100);
 }
 
+/// However it comes to it: in a function, in a module, in a coroutine, in what a tool is made of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_said_with_the_line_where_it_was_reached() {
+    let Some(kit) = fennel_kit("hostile::a_limit_is_said_with_the_line_where_it_was_reached").await else { return };
+    let mut lua = Script::new(
+        "checks/t.lua",
+        r#"local function spin()
+  local n = 0
+  while true do n = n + 1 end
+end
+ci.job("instructions", {"install"}, function(t)
+  t.log("before")
+  spin()
+end)
+ci.job("caught", {"install"}, function(t)
+  t.log("before")
+  while true do
+    pcall(spin)
+  end
+end)
+ci.job("coroutine", {"install"}, function(t)
+  local turn = coroutine.wrap(function()
+    while true do end
+  end)
+  return turn()
+end)
+ci.job("module", {"install"}, function(t)
+  return require("lib.words").spin()
+end)
+ci.job("doubling", {"install"}, function(t)
+  local text = "0123456789abcdef"
+  t.log("before")
+  for _ = 1, 40 do
+    text = text .. text
+  end
+  return #text
+end)
+ci.job("at-once", {"install"}, function(t)
+  t.log("before")
+  local text = ("x"):rep(1 << 30)
+  return #text
+end)
+ci.job("late", {"install"}, function(t)
+  local n, kept = 0, {}
+  for i = 1, 300000 do n = n + i end
+  while true do
+    kept[#kept + 1] = ("y"):rep(1000)
+  end
+end)
+ci.job("lines", {"install"}, function(t)
+  while true do
+    t.log("bla bla bla")
+  end
+end)
+ci.job("calls", {"install"}, function(t)
+  while true do
+    t.http.get("/")
+  end
+end)
+ci.job("fine", {"install"}, function(t) return true end)
+"#,
+    );
+    lua.modules =
+        [("lib/words.lua".to_owned(), "return {spin = function()\n\n  while true do end\nend}".to_owned())].into();
+    let fennel = Script::new(
+        "checks/f.fnl",
+        "(local ci (require :cc-ci))\n\n(ci.job :fennel [:install]\n  (fn [{: log}]\n    (log :hi)\n    (while true\n      nil)))",
+    );
+    let host = define(kit, Side::Recipe, tight(), vec![lua, fennel]).await.unwrap_or_else(|wrong| panic!("{wrong}"));
+    let heard = play(host, &mut Notes::default(), &[Moment::Install]).await;
+    let (instructions, memory) =
+        ("it ran into the instruction limit (5 million)", "it ran into the memory limit (64 MB");
+    for (job, at, words) in [
+        ("instructions", "checks/t.lua:3: ", instructions),
+        ("caught", "checks/t.lua:3: ", instructions),
+        ("coroutine", "checks/t.lua:17: ", instructions),
+        ("module", "checks/lib/words.lua:3: ", instructions),
+        ("doubling", "checks/t.lua:28: ", memory),
+        ("at-once", "checks/t.lua:34: ", memory),
+        ("late", "checks/t.lua:41: ", memory),
+        ("lines", "checks/t.lua:46: ", "it ran into the output limit (1 kB of log lines)"),
+        ("calls", "checks/t.lua:51: ", "it ran into the limit of tool calls (50)"),
+        ("fennel", "checks/f.fnl:6: ", instructions),
+    ] {
+        assert!(heard.failed(job).starts_with(&format!("{at}{words}")), "{job}: {}", heard.failed(job));
+    }
+    assert_eq!(heard.passed("fine"), true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_never_ends_is_ended_near_its_limit_and_its_script_named() {
+    let Some(kit) = kit("hostile::a_pattern_that_never_ends_is_ended_near_its_limit_and_its_script_named") else {
+        return;
+    };
+    let limits = Limits { loading: Duration::from_secs(1), ..Limits::default() };
+    let fine = "ci.job('x', {'install'}, function() return true end)";
+    let pattern = "local text = ('a'):rep(500)\nreturn text:find(('.-'):rep(30) .. 'b')";
+    let scripts = [("a", fine), ("b", pattern), ("c", fine), ("d", fine)];
+    let scripts = scripts.map(|(name, text)| Script::new(format!("checks/{name}.lua"), text)).to_vec();
+    let began = Instant::now();
+    let said = refusal(define(kit, Side::Recipe, limits, scripts).await);
+    let words = "while it was loaded, it ran into the time limit (1 s); look for a pattern that takes for ever";
+    assert_eq!(said, [format!("checks/b.lua:1: {words}")]);
+    // Three seconds, and what a busy machine adds; it was once as many as there are scripts, and one more.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_an_error_says_is_kept_within_reason() {
+    let Some(kit) = kit("hostile::all_that_an_error_says_is_kept_within_reason") else { return };
+    let many = "error(('z\\n'):rep(1000))\nci.job('x', {'install'}, function() return true end)";
+    let scripts = vec![
+        Script::new("checks/a.lua", "\nerror('what went wrong:\\n  first\\n\\n  second')"),
+        Script::new("checks/b.lua", many),
+    ];
+    let said = refusal(define(kit.clone(), Side::Recipe, tight(), scripts).await);
+    assert_eq!(
+        said,
+        [
+            "checks/a.lua:2: what went wrong: / first / second".to_owned(),
+            format!("checks/b.lua:1: {}…", "z / ".repeat(10))
+        ]
+    );
+    let heard = run(kit, tight(), "ci.job('x', {'install'}, function() error('first\\nsecond') end)").await;
+    assert_eq!(heard.failed("x"), "checks/t.lua:1: first\nsecond");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_that_never_loads_is_named_and_the_others_are_judged_all_the_same() {
     let Some(kit) = kit("hostile::a_script_that_never_loads_is_named") else { return };
     let scripts = vec![
-        Script::new("checks/a.lua", "while true do end"),
-        Script::new("checks/b.lua", "local t = {} while true do t[#t + 1] = ('x'):rep(10000) end"),
+        Script::new("checks/a.lua", "ci.job('x', {'install'}, function() end)\n\nwhile true do end"),
+        Script::new("checks/b.lua", "local t = {}\nwhile true do t[#t + 1] = ('x'):rep(10000) end"),
         Script::new(
             "checks/c.lua",
             "ci.job('x', {'install'}, function() end)\nci.job('x', {'install'}, function() end)",
@@ -155,8 +282,8 @@ async fn a_script_that_never_loads_is_named_and_the_others_are_judged_all_the_sa
     assert_eq!(
         said,
         [
-            "checks/a.lua:1: while it was loaded, it ran into the instruction limit (5 million)",
-            "checks/b.lua:1: while it was loaded, it ran into the memory limit (64 MB for a script)",
+            "checks/a.lua:3: while it was loaded, it ran into the instruction limit (5 million)",
+            "checks/b.lua:2: while it was loaded, it ran into the memory limit (64 MB for a script)",
             "checks/c.lua:2: there are two jobs called `x`; the first is in line 1; give one of them another name",
             "checks/d.lua:1: this script registers no job; call `ci.job`, or move the file into a folder if it is a module of others",
             "checks/e.lua:1: <name> or '...' expected near 'end'",
@@ -176,9 +303,9 @@ async fn macros_run_in_the_sandbox_too_and_under_limits() {
             limits,
             vec![
                 script("a", "(macro read [] (let [f (io.open :/etc/passwd)] (f:read :*a)))\n(read)"),
-                script("b", "(macro loop [] (while true nil))\n(loop)"),
+                script("b", "(macro loop [] (while true nil))\n\n(fn never []\n  (loop))"),
                 script("c", "(macro run [] (os.execute :id))\n(run)"),
-                script("d", "(macro big [] (string.rep :x 1000000000))\n(big)"),
+                script("d", "(macro big [] (string.rep :x 1000000000))\n\n(big)"),
                 script("e", "(import-macros m :missing)"),
                 script("f", "(local ci (require :cc-ci))\n(ci.job :x [:instal] (fn [] 1))"),
                 script("g", "(local ci (require :cc-ci))\n\n(ci.job :x [:install] (fn [] (htp.get :/)))"),
@@ -189,9 +316,9 @@ async fn macros_run_in_the_sandbox_too_and_under_limits() {
     );
     let begins = [
         "checks/a.fnl:1: ",
-        "checks/b.fnl:1: while its macros ran, it ran into the instruction limit",
+        "checks/b.fnl:4: while its macros ran, it ran into the instruction limit",
         "checks/c.fnl:1: ",
-        "checks/d.fnl:1: while its macros ran, it ran into the memory limit",
+        "checks/d.fnl:3: while its macros ran, it ran into the memory limit",
         "checks/e.fnl:1: there is no module `missing` in the script's folders",
         "checks/f.fnl:2: job `x` needs `instal`, which is neither a job of this script nor a moment; did you mean `install`?",
         "checks/g.fnl:3: unknown identifier: htp; try looking to see if there's a typo",
