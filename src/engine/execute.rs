@@ -320,7 +320,7 @@ impl Engine {
         };
         let words = job.redactor.mask(&words);
         self.end_stage(job, name, state, Some(words.clone()), Duration::ZERO).await?;
-        Ok(Some(Err(Verdict { outcome, reason: words })))
+        Ok(Some(Err(Verdict { outcome, reason: first_line(&words) })))
     }
 
     async fn taken_back(&self, id: RunId) -> Result<Verdict, StoreError> {
@@ -493,9 +493,16 @@ impl Engine {
         }
         job.log.stage(name, state.as_str());
         let (id, now) = (job.run.id, self.clock.now());
-        let end = StageEnd { state, reason, waited };
+        let end = StageEnd { state, reason: reason.as_deref().map(first_line), waited };
         self.ledger.write("could not end a stage", move |tx| run::end_stage(tx, id, name, &end, now)).await
     }
+}
+
+/// The one line that matters of what a program or a script said in several; the log has them all.
+fn first_line(words: &str) -> String {
+    let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
 }
 
 /// Whether what comes after a stage that went wrong has nothing to stand on. Checks, backup and upgrade say different things, and
@@ -515,4 +522,16 @@ impl Listener for Journal {
     }
 
     fn output(&mut self, _: crate::sandbox::Stream, _: &[u8]) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert_eq!(first_line("the hook ended with 3"), "the hook ended with 3");
+        assert_eq!(first_line("\n  the hook ended with 3: one\ntwo\n"), "the hook ended with 3: one …");
+        assert_eq!(first_line(""), "");
+    }
 }

@@ -133,7 +133,7 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
         let name = match arguments.first() {
             Some(Value::String(name)) => name.to_string_lossy(),
             other => {
-                problem(format!("a job's name is text, not a {}", kind_of(other)), shape);
+                problem(format!("a job's name is text, not {}", kind_of(other)), shape);
                 return Ok(());
             }
         };
@@ -143,15 +143,15 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
                 for item in list.sequence_values::<Value>() {
                     match item? {
                         Value::String(need) => needs.push(need.to_string_lossy()),
-                        other => problem(
-                            format!("job `{name}` needs a {}", kind_of(Some(&other))),
-                            "inputs are named by text",
-                        ),
+                        other => {
+                            let message = format!("job `{name}` needs {}", kind_of(Some(&other)));
+                            problem(message, "inputs are named by text");
+                        }
                     }
                 }
             }
             other => {
-                problem(format!("the inputs of job `{name}` are a list, not a {}", kind_of(other)), shape);
+                problem(format!("the inputs of job `{name}` are a list, not {}", kind_of(other)), shape);
                 // That it then needs nothing is said once.
                 needs.push("install".into());
             }
@@ -159,7 +159,7 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
         let function = match arguments.get(2) {
             Some(Value::Function(function)) => Some(function.clone()),
             other => {
-                problem(format!("job `{name}` has a {} where its function should be", kind_of(other)), shape);
+                problem(format!("job `{name}` has {} where its function should be", kind_of(other)), shape);
                 None
             }
         };
@@ -169,11 +169,13 @@ fn job_function(lua: &Lua, place: &Place, registry: &Rc<RefCell<Registry>>) -> m
     })
 }
 
-fn kind_of(value: Option<&Value>) -> &'static str {
+/// As a sentence has it: "a table", "nil".
+fn kind_of(value: Option<&Value>) -> String {
     match value {
-        None | Some(Value::Nil) => "nothing",
-        Some(Value::Integer(_)) => "number",
-        Some(other) => other.type_name(),
+        None | Some(Value::Nil) => "nil".into(),
+        Some(value) if value.is_null() => "`ci.null`".into(),
+        Some(Value::Integer(_)) => "a number".into(),
+        Some(other) => format!("a {}", other.type_name()),
     }
 }
 

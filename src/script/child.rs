@@ -90,7 +90,9 @@ impl Outside for Host {
 
     fn ask(&self, ask: Ask) -> io::Result<Result<Json, String>> {
         match self.say(&FromChild::Ask(Box::new(ask))) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Err(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Ok(Err(format!("the request is larger than {} MB", FROM_CHILD >> 20)));
+            }
             said => said?,
         }
         match self.hear()? {

@@ -62,6 +62,15 @@ fn problem(job: &Registered, message: String, cure: impl Into<String>) -> Proble
     Problem { file: job.file.clone(), line: job.line, message, cure: cure.into() }
 }
 
+/// A name as it is shown, whoever gave it.
+fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(2 * LONGEST_NAME).flat_map(char::escape_debug).collect();
+    if name.chars().nth(2 * LONGEST_NAME).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 fn is_name(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -73,7 +82,7 @@ fn check(jobs: &[Registered], problems: &mut Vec<Problem>) {
     for job in jobs {
         let name = &job.name;
         if !is_name(name) {
-            let message = format!("`{}` is not a job's name", name.escape_debug());
+            let message = format!("`{}` is not a job's name", shown(name));
             let cure =
                 format!("use a letter, then letters, digits, `-` and `_`, all lower-case, at most {LONGEST_NAME}");
             problems.push(problem(job, message, cure));
@@ -83,7 +92,8 @@ fn check(jobs: &[Registered], problems: &mut Vec<Problem>) {
         }
         match first.get(name.as_str()) {
             Some(other) => {
-                let message = format!("there are two jobs called `{name}`; the first is in line {}", other.line);
+                let message =
+                    format!("there are two jobs called `{}`; the first is in line {}", shown(name), other.line);
                 problems.push(problem(job, message, "give one of them another name"));
             }
             None => drop(first.insert(name, job)),
@@ -96,7 +106,7 @@ fn check(jobs: &[Registered], problems: &mut Vec<Problem>) {
 }
 
 fn check_needs(job: &Registered, known: &BTreeMap<&str, &Registered>, problems: &mut Vec<Problem>) {
-    let name = &job.name;
+    let name = shown(&job.name);
     if job.needs.is_empty() {
         let message = format!("job `{name}` needs nothing, so nothing would ever start it");
         problems.push(problem(job, message, "name the moment it runs at, such as `install`, or a job it comes after"));
@@ -104,13 +114,11 @@ fn check_needs(job: &Registered, known: &BTreeMap<&str, &Registered>, problems: 
     let mut seen = BTreeSet::new();
     for need in &job.needs {
         if !seen.insert(need) {
-            let message = format!("job `{name}` names its input `{need}` twice");
+            let message = format!("job `{name}` names its input `{}` twice", shown(need));
             problems.push(problem(job, message, "leave one of them out"));
         } else if need.parse::<Moment>().is_err() && !known.contains_key(need.as_str()) {
-            let message = format!(
-                "job `{name}` needs `{}`, which is neither a job of this script nor a moment",
-                need.escape_debug()
-            );
+            let message =
+                format!("job `{name}` needs `{}`, which is neither a job of this script nor a moment", shown(need));
             problems.push(problem(job, message, suggestion(need, known)));
         }
     }
@@ -146,6 +154,7 @@ fn walk<'a>(
     if let Some(start) = path.iter().position(|&on_path| on_path == name) {
         let mut round = path[start..].to_vec();
         round.push(name);
+        let round: Vec<String> = round.into_iter().map(shown).collect();
         let message = format!("jobs wait for each other: {}", round.join(" → "));
         problems.push(problem(job, message, "let one of them need a moment instead"));
         return;
@@ -245,6 +254,8 @@ mod tests {
                 "a.lua:11: jobs wait for each other: own → own; let one of them need a moment instead",
             ]
         );
+        let long = "x".repeat(100_000);
+        assert!(said(&[(&long, &[&long, &long])]).iter().all(|line| line.len() < 400));
     }
 
     proptest! {

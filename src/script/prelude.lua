@@ -22,10 +22,16 @@ local function shown(value)
   return ok and shortened(text, 200) or tostring(value)
 end
 
+-- As a sentence has it: "a table", "nil".
+local function kind(value)
+  if value == nil then return "nil" end
+  return value == null and "`ci.null`" or "a " .. type(value)
+end
+
 -- Options are a table of known keys with known types; `types` is name → type, or list of types.
 local function options(tool, given, types)
   if given == nil then return {} end
-  if type(given) ~= "table" then return nil, ("%s: its options are a table, not a %s"):format(tool, type(given)) end
+  if type(given) ~= "table" then return nil, ("%s: its options are a table, not %s"):format(tool, kind(given)) end
   for key, value in pairs(given) do
     local wanted = types[key]
     if not wanted then
@@ -35,7 +41,7 @@ local function options(tool, given, types)
       return nil, ("%s: there is no option `%s`; there are %s"):format(tool, tostring(key), table.concat(known, ", "))
     end
     if wanted ~= "any" and not (" " .. wanted .. " "):find(" " .. type(value) .. " ", 1, true) then
-      return nil, ("%s: `%s` is a %s, not a %s"):format(tool, key, (wanted:gsub(" ", " or a ")), type(value))
+      return nil, ("%s: `%s` is a %s, not %s"):format(tool, key, (wanted:gsub(" ", " or a ")), kind(value))
     end
   end
   return given
@@ -43,7 +49,13 @@ end
 
 local function text_argument(tool, what, value)
   if type(value) == "string" then return true end
-  return false, ("%s: %s is text, not a %s"):format(tool, what, type(value))
+  return false, ("%s: %s is text, not %s"):format(tool, what, kind(value))
+end
+
+-- No job has an hour.
+local function seconds(tool, name, value)
+  if value >= 0 and value <= 3600 then return true end
+  return false, ("%s: `%s` is a number of seconds from 0 to 3600, not %g"):format(tool, name, value)
 end
 
 local function ask(tool, request)
@@ -498,8 +510,10 @@ function browser.wait(selector, given)
   if not o then return give(false, wrong) end
   local ok, message = text_argument("browser.wait", "the selector", selector)
   if not ok then return give(false, message) end
-  local milliseconds = math.floor((o.within or 10) * 1000)
-  return give(step("wait", { selector = selector, contains = o.contains or null, milliseconds = milliseconds }))
+  local within = o.within or 10
+  ok, message = seconds("browser.wait", "within", within)
+  if not ok then return give(false, message) end
+  return give(step("wait", { selector = selector, contains = o.contains or null, milliseconds = math.floor(within * 1000) }))
 end
 
 -- Into a frame; without a selector back to the whole page.
@@ -528,17 +542,21 @@ local function retry(given, f)
   if type(given) == "function" and f == nil then given, f = {}, given end
   local o, wrong = options("retry", given, { within = "number", every = "number" })
   if not o then return give(false, wrong) end
-  if type(f) ~= "function" then return give(false, "retry: what to try is a function, not a " .. type(f)) end
+  if type(f) ~= "function" then return give(false, "retry: what to try is a function, not " .. kind(f)) end
   local within, every = o.within or 30, o.every or 1
+  local ok, message = seconds("retry", "within", within)
+  if ok then ok, message = seconds("retry", "every", every) end
+  if not ok then return give(false, message) end
   local deadline, tries = core.now() + within, 0
   while true do
     tries = tries + 1
     local result = table.pack(pcall(f, tries))
     if result[1] then return table.unpack(result, 2, result.n) end
     if core.now() + every > deadline then
-      return give(false, ("retry: no success in %d tries within %g s; the last: %s"):format(tries, within, tostring(result[2])))
+      local times = tries == 1 and "one try" or tries .. " tries"
+      return give(false, ("retry: no success in %s within %g s; the last: %s"):format(times, within, tostring(result[2])))
     end
-    local ok, message = core.ask({ tool = "pause", milliseconds = math.max(0, math.floor(every * 1000)) })
+    ok, message = core.ask({ tool = "pause", milliseconds = math.floor(every * 1000) })
     if not ok then return give(false, "retry: " .. message) end
   end
 end
@@ -560,6 +578,15 @@ function setmetatable(of, metatable)
   return set_metatable(of, metatable)
 end
 print = log
+
+-- Lua's own says no line, and one alone in a job is all that its author has to go by.
+local said = assert
+function assert(true_, ...)
+  if true_ then return said(true_, ...) end
+  local message = select("#", ...) == 0 and "assertion failed!" or (...)
+  if type(message) ~= "string" or message:find("^[^\n:]+%.%a+:%d+:") then error(message, 0) end
+  error(message, 2)
+end
 
 -- The tools of one job.
 return function(app, inputs)

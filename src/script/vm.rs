@@ -92,7 +92,15 @@ fn text_of(error: &Error) -> String {
         Error::SyntaxError { message, .. } => message.clone(),
         other => other.to_string(),
     };
-    text.split("\nstack traceback:").next().unwrap_or_default().trim_end().to_owned()
+    let text = text.split("\nstack traceback:").next().unwrap_or_default().trim_end();
+    // What is raised need not be text.
+    match text.split_once(": 0x") {
+        Some((kind @ ("table" | "function" | "thread" | "userdata"), _)) => {
+            format!("a {kind} was raised as an error; raise text")
+        }
+        _ if matches!(text, "nil" | "") => "an error was raised without a word about it; raise text".into(),
+        _ => text.into(),
+    }
 }
 
 /// `load` for text, as Lua has it: nothing and a message when the text is wrong.

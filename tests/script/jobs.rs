@@ -87,7 +87,8 @@ async fn a_cycle_and_other_definition_errors_are_said_together_with_their_lines(
              ci.job('nothing', {'install'})\n\
              ci.job('text', 'install', function() end)\n\
              ci.job(7)\n\
-             ci.job('numbers', {'install', 3}, 'no function')\n",
+             ci.job('numbers', {'install', 3}, 'no function')\n\
+             ci.job()\nci.job('null', ci.null, function() end)\n",
         ),
         Script::new("checks/b.lua", "ci.job('x', {'upgade'}, function() end)\nlocal y = nil + 1"),
     ];
@@ -98,11 +99,13 @@ async fn a_cycle_and_other_definition_errors_are_said_together_with_their_lines(
         [
             "checks/a.lua:1: jobs wait for each other: hen → egg → hen; let one of them need a moment instead".into(),
             "checks/a.lua:3: `Loud` is not a job's name; use a letter, then letters, digits, `-` and `_`, all lower-case, at most 40".into(),
-            format!("checks/a.lua:4: job `nothing` has a nothing where its function should be; {shape}"),
+            format!("checks/a.lua:4: job `nothing` has nil where its function should be; {shape}"),
             format!("checks/a.lua:5: the inputs of job `text` are a list, not a string; {shape}"),
             format!("checks/a.lua:6: a job's name is text, not a number; {shape}"),
             format!("checks/a.lua:7: job `numbers` has a string where its function should be; {shape}"),
             "checks/a.lua:7: job `numbers` needs a number; inputs are named by text".into(),
+            format!("checks/a.lua:8: a job's name is text, not nil; {shape}"),
+            format!("checks/a.lua:9: the inputs of job `null` are a list, not `ci.null`; {shape}"),
             "checks/b.lua:2: attempt to perform arithmetic on a nil value".into(),
         ]
     );
@@ -201,6 +204,28 @@ async fn a_failing_tool_fails_its_job_at_the_line_that_called_it() {
         ci.job("relative", {"install"}, function(t) local a = t.file.read("app", "nothing") return a end)
         ci.job("sql", {"install"}, function(t) local a = t.sql.query("db", "selct 1") return a end)
         ci.job("tail", {"install"}, function(t) return t.exec("app", {"false"}) end)
+        ci.job("no-address", {"install"}, function(t) local a = t.http.get() return a end)
+        ci.job("no-time", {"install"}, function(t) t.retry({within = -1}, function() error("no") end) end)
+        ci.job("no-pause", {"install"}, function(t) t.retry({every = 0/0}, function() error("no") end) end)
+        ci.job("no-wait", {"install"}, function(t) t.browser.wait("p", {within = math.huge}) end)
+        ci.job("no-try", {"install"}, function(t) t.retry(1) end)
+        ci.job("one-try", {"install"}, function(t) t.retry({within = 0}, function() error("no", 0) end) end)
+        ci.job("asserts", {"install"}, function(t)
+          assert(true)
+          assert(1 == 2)
+        end)
+        ci.job("asserts-in-words", {"install"}, function(t)
+          assert(select(2, assert(true, "x")) == "x")
+          assert(pcall(error, "hm", 0))
+          return true
+        end)
+        ci.job("asserts-again", {"install"}, function(t)
+          assert(pcall(function()
+            error("further up")
+          end))
+        end)
+        ci.job("raises-nothing", {"install"}, function(t) error() end)
+        ci.job("raises-a-table", {"install"}, function(t) error({code = 1}) end)
         "#,
     )
     .await;
@@ -230,6 +255,17 @@ async fn a_failing_tool_fails_its_job_at_the_line_that_called_it() {
         ("relative", "checks/t.lua:16: file.read: a path begins with `/`; got \"nothing\""),
         ("sql", "checks/t.lua:17: sql.query in db: exit code 3: ERROR:  syntax error at or near \"selct\""),
         ("tail", "checks/t.lua:18: exec in app: exit code 1: it is false"),
+        ("no-address", "checks/t.lua:19: http: the address is text, not nil"),
+        ("no-time", "checks/t.lua:20: retry: `within` is a number of seconds from 0 to 3600, not -1"),
+        ("no-pause", "checks/t.lua:21: retry: `every` is a number of seconds from 0 to 3600, not"),
+        ("no-wait", "checks/t.lua:22: browser.wait: `within` is a number of seconds from 0 to 3600, not inf"),
+        ("no-try", "checks/t.lua:23: retry: what to try is a function, not nil"),
+        ("one-try", "checks/t.lua:24: retry: no success in one try within 0 s; the last: no"),
+        ("asserts", "checks/t.lua:27: assertion failed!"),
+        ("asserts-in-words", "checks/t.lua:31: hm"),
+        ("asserts-again", "checks/t.lua:36: further up"),
+        ("raises-nothing", "checks/t.lua:39: an error was raised without a word about it; raise text"),
+        ("raises-a-table", "checks/t.lua:40: a table was raised as an error; raise text"),
     ] {
         assert!(heard.failed(job).starts_with(words), "{job}:\n{}\n{words}", heard.failed(job));
     }

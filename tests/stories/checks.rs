@@ -173,6 +173,7 @@ async fn a_script_plants_a_marker_of_its_own_and_finds_it_restored_though_only_t
 }
 
 const HOSTILE: &str = r#"
+ci.job("lines", {"install"}, function() error("what went wrong:\n  first\n  second") end)
 ci.job("passwd", {"install"}, function() return io.open("/etc/passwd"):read("a") end)
 ci.job("socket", {"install"}, function(t) return t.http.get("http://127.0.0.1:2375/info") end)
 ci.job("gigabyte", {"install"}, function() return #("x"):rep(1 << 30) end)
@@ -193,9 +194,10 @@ async fn a_script_that_means_harm_is_told_no_and_its_run_is_red() {
     change.says(MEMBER, "!testme checks").await;
     let secret = house.secret_of_the_app("token").await;
 
-    change.hears("**Failed: checks.**").await.contains(".cc-ci/checks/harm.lua:2");
+    change.hears("**Failed: checks.**").await.contains(".cc-ci/checks/harm.lua:2: what went wrong: …");
     let run = house.page("/runs/1").await;
     for words in [
+        "second",
         "attempt to index a nil value",
         "127.0.0.1 is not this app",
         "memory limit (64 MB for a script)",
