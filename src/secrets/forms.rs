@@ -10,6 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 const LINE: usize = 16;
 /// Forms that take several bytes for each of the secret's are not made of longer ones.
 const LONG: usize = 4096;
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// All forms of a value, the value itself included.
 pub(super) fn of(value: &str) -> BTreeSet<Vec<u8>> {
@@ -40,6 +41,16 @@ fn add_all(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
     add(hex::encode_upper(value));
     for url_safe in [false, true] {
         for form in base64s(value.as_bytes(), url_safe) {
+            add(form);
+        }
+    }
+    for form in base32s(value.as_bytes()) {
+        add(form.to_ascii_lowercase());
+        add(form);
+    }
+    if value.len() <= LONG {
+        for form in dumps(value.as_bytes()) {
+            add(form.to_ascii_uppercase());
             add(form);
         }
     }
@@ -85,6 +96,46 @@ fn base64s(value: &[u8], url_safe: bool) -> Vec<String> {
         let own_to = shifted.len() * 8 / 6;
         if let Some(own) = engine.encode(&shifted).get(own_from..own_to) {
             forms.push(own.to_owned());
+        }
+    }
+    forms
+}
+
+/// The value in base32, alone and as a part of something longer, where it stands at one of five alignments.
+fn base32s(value: &[u8]) -> Vec<String> {
+    let alone = base32(value);
+    let padded = format!("{alone}{}", "=".repeat((8 - alone.len() % 8) % 8));
+    let mut forms = vec![alone, padded];
+    for offset in 0..5 {
+        let mut shifted = vec![0; offset];
+        shifted.extend_from_slice(value);
+        let (own_from, own_to) = ((offset * 8).div_ceil(5), shifted.len() * 8 / 5);
+        forms.extend(base32(&shifted).get(own_from..own_to).map(str::to_owned));
+    }
+    forms
+}
+
+/// Without padding.
+fn base32(value: &[u8]) -> String {
+    let bits =
+        |group: &[u8]| group.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte)) << (8 * (5 - group.len()));
+    let letters = |group: &[u8]| {
+        let (bits, count) = (bits(group), (group.len() * 8).div_ceil(5));
+        (0..count).map(move |place| BASE32[(bits >> (35 - 5 * place) & 31) as usize]).map(char::from)
+    };
+    value.chunks(5).flat_map(letters).collect()
+}
+
+/// The value as dumps of bytes have it: two or four digits and a space, or a colon; and the same in lines of eight and of sixteen bytes.
+fn dumps(value: &[u8]) -> Vec<String> {
+    let dump = |bytes: &[u8], group: usize, between: &str| {
+        bytes.chunks(group).map(hex::encode).collect::<Vec<_>>().join(between)
+    };
+    let mut forms = vec![dump(value, 1, ":")];
+    for group in [1, 2] {
+        forms.push(dump(value, group, " "));
+        for width in [8, 16] {
+            forms.extend(value.chunks(width).map(|line| dump(line, group, " ")));
         }
     }
     forms
@@ -191,6 +242,39 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_value_is_known_in_base32_and_as_dumps_show_it() {
+        for form in [
+            // `base32`, and inside of something longer, as all the ways to begin it give.
+            "MNXXE4TFMN2CA2DPOJZWK===",
+            "MNXXE4TFMN2CA2DPOJZWK",
+            "mnxxe4tfmn2ca2dpojzwk===",
+            // `hexdump -e '/1 "%02x "'`, `od -An -tx1`, `xxd`, a fingerprint
+            "63 6f 72 72 65 63 74 20 68 6f 72 73 65",
+            "63 6F 72 72 65 63 74 20 68 6F 72 73 65",
+            "636f 7272 6563 7420 686f 7273 65",
+            "63:6f:72:72:65:63:74:20:68:6f:72:73:65",
+            // `hexdump -C` has a wider gap after eight.
+            "63 6f 72 72 65 63 74 20",
+        ] {
+            assert!(has("correct horse", form), "{form}");
+        }
+        assert_eq!(base32(b"foobar"), "MZXW6YTBOI");
+        for before in ["", "u", "u:", "us:", "use:"] {
+            let whole = base32(format!("{before}correct horse!!").as_bytes());
+            let known = of("correct horse");
+            let inside = |form: &Vec<u8>| form.len() >= 19 && whole.contains(std::str::from_utf8(form).unwrap());
+            assert!(known.iter().any(inside), "{whole}");
+        }
+        // Two lines of `od`, and of `xxd`.
+        let long = "correct horse battery staple";
+        assert!(
+            has(long, "63 6f 72 72 65 63 74 20 68 6f 72 73 65 20 62 61")
+                && has(long, "74 74 65 72 79 20 73 74 61 70 6c 65")
+        );
+        assert!(has(long, "636f 7272 6563 7420 686f 7273 6520 6261") && has(long, "7474 6572 7920 7374 6170 6c65"));
     }
 
     #[test]
