@@ -380,16 +380,22 @@ function file.remove(service, path)
 end
 
 -- Finds the client and the credentials in the container, as the official images have them. The query comes by standard
--- input: command lines are seen by everybody who watches Docker's events. The first line of the output says which client.
+-- input: command lines are seen by everybody who watches Docker's events. It comes in hexadecimal, so that the client finds
+-- nothing in it: neither an end of the statement nor an order to itself, such as `\!`, which would run a program. MariaDB
+-- prepares what is one statement and nothing else; PostgreSQL would run several, so that is looked at here. The first line
+-- of the output says which client.
 local sql_client = [[
 value() { eval "v=\${$1-} f=\${$1_FILE-}"; if [ -n "$f" ]; then cat "$f"; else printf %s "$v"; fi; }
 first() { for n do v=$(value "$n"); if [ -n "$v" ]; then printf %s "$v"; return; fi; done; }
 database=$1
 if command -v psql >/dev/null 2>&1; then
+  [ "$2" = one ] || { echo 'there is more than one statement in the query; ask for each by itself' >&2; exit 2; }
   user=$(first POSTGRES_USER); PGPASSWORD=$(first POSTGRES_PASSWORD); export PGPASSWORD
   [ -n "$database" ] || database=$(first POSTGRES_DB); [ -n "$database" ] || database=${user:-postgres}
   echo psql
-  exec psql -X -q -v ON_ERROR_STOP=1 --csv -P 'null=\N' -U "${user:-postgres}" -d "$database" -f -
+  { printf "select convert_from(decode('"; cat; printf "', 'hex'), 'UTF8') \\\\gexec\\n"; } |
+    psql -X -q -v ON_ERROR_STOP=1 --csv -P 'null=\N' -U "${user:-postgres}" -d "$database" -f -
+  exit
 fi
 client=$(command -v mariadb || command -v mysql) || { echo 'there is neither psql nor mariadb in this container' >&2; exit 127; }
 [ -n "$database" ] || database=$(first MARIADB_DATABASE MYSQL_DATABASE)
@@ -399,8 +405,62 @@ if [ -z "$MYSQL_PWD" ]; then
 fi
 export MYSQL_PWD
 echo mariadb
-exec "$client" --batch --user="${user:-root}" ${database:+"$database"}
+{ printf "set names utf8mb4; set @query = convert(x'"; cat; printf "' using utf8mb4); prepare query from @query; execute query;\\n"; } |
+  "$client" --batch --user="${user:-root}" ${database:+"$database"}
 ]]
+
+-- Whether PostgreSQL would find more than one statement: something after a `;` that is in no quotes, comment or brackets.
+local function several(query)
+  local at, depth, ended = 1, 0, false
+  local function past(pattern)
+    local _, last = query:find("^" .. pattern, at)
+    if last then at = last + 1 end
+    return last ~= nil
+  end
+  local function to(close)
+    local _, last = query:find(close, at, true)
+    at = (last or #query) + 1
+  end
+  local function nested_comment()
+    local open = 1
+    while open > 0 and at <= #query do
+      if past("/%*") then open = open + 1 elseif past("%*/") then open = open - 1 else at = at + 1 end
+    end
+  end
+  while at <= #query do
+    if past("%s+") then
+      -- Between two words.
+    elseif past("%-%-") then
+      to("\n")
+    elseif past("/%*") then
+      nested_comment()
+    elseif past(";") then
+      ended = ended or depth == 0
+    elseif ended then
+      return true
+    elseif past("[eE]'") then
+      repeat
+        local on = past("\\.") or past("''")
+        if not on and not past("'") then at, on = at + 1, true end
+      until not on or at > #query
+    elseif past("'") then
+      to("'")
+    elseif past('"') then
+      to('"')
+    elseif query:find("^%$[%a_\128-\255]?[%w_\128-\255]*%$", at) then
+      local tag = query:match("^%$[^$]*%$", at)
+      at = at + #tag
+      to(tag)
+    elseif past("%(") then
+      depth = depth + 1
+    elseif past("%)") then
+      depth = depth - 1
+    elseif not past("[%w_$\128-\255]+") then
+      at = at + 1
+    end
+  end
+  return false
+end
 
 local function csv_rows(text)
   local rows, row, at = {}, {}, 1
@@ -455,9 +515,11 @@ function sql.query(service, query, given)
   if not o then return give(false, wrong) end
   local ok, message = text_argument("sql.query", "the query", query)
   if not ok then return give(false, message) end
-  local command = { "sh", "-c", sql_client, "sh", o.database or "" }
-  local done, answer = exec("sql.query", service, command, { stdin = query .. "\n" })
-  if not done then return give(false, answer) end
+  local command = { "sh", "-c", sql_client, "sh", o.database or "", several(query) and "several" or "one" }
+  local in_hex = query:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+  local done, answer = exec("sql.query", service, command, { stdin = in_hex })
+  -- MariaDB's client begins with what it was told, psql with the name of a file that is none.
+  if not done then return give(false, (answer:gsub("^(.-: exit code %d+: ).-(ERROR.*)$", "%1%2"))) end
   local client, text = answer.out:match("^(%l+)\n(.*)$")
   local read = client == "psql" and csv_rows(text or "") or batch_rows(text or "")
   local rows = {}

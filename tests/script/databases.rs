@@ -103,6 +103,23 @@ end)
 ci.job("wrong", {"up"}, function(t) local rows = t.sql.query("db", "selct 1") return rows end)
 ci.job("elsewhere", {"up"}, function(t) local rows = t.sql.query("db", "select 1", {database = "nowhere"}) return rows end)
 
+ci.job("one", {"up"}, function(t)
+  local sql = t.sql
+  assert(sql.query("db", "select ';' as semicolon; -- ; that is all")[1].semicolon == ";")
+  assert(sql.query("db", "/* ; */ select 'it''s; one' as text;\n")[1].text == "it's; one")
+  assert(sql.query("db", "select '\\! touch /tmp/ran' as text")[1].text:find("touch", 1, true))
+  return sql.query("db", "select length('" .. ("x"):rep(200000) .. "') as much")[1].much
+end)
+ci.job("two", {"up"}, function(t) local rows = t.sql.query("db", "select 1 as a; select 2 as b") return rows end)
+ci.job("order", {"up"}, function(t)
+  for _, order in ipairs({"\\! touch /tmp/ran", "select 1 \\! touch /tmp/ran", "select 1;\n\\! touch /tmp/ran\n", "system touch /tmp/ran", "\\o /tmp/ran\nselect 1", "\\T /tmp/ran\nselect 1", "select 1 \\g /tmp/ran"}) do
+    local did = pcall(t.sql.query, "db", order)
+    assert(not did, order)
+    assert(not t.file.exists("db", "/tmp/ran"), order)
+  end
+  return true
+end)
+
 ci.job("files", {"up"}, function(t)
   t.file.write("db", "/tmp/a note.txt", "ü\0\n$(id)")
   local text = t.file.read("db", "/tmp/a note.txt")
@@ -111,7 +128,8 @@ ci.job("files", {"up"}, function(t)
 end)
 "#;
 
-async fn asked(story: &str, image: &str, env: &[&str], script: String) {
+/// `second` is said of a second statement.
+async fn asked(story: &str, image: &str, env: &[&str], script: String, second: &str) {
     let Some(kit) = kit(story) else { return };
     let Some(mut container) = Container::run(story, image, env).await else { return };
     let host = define(kit, Side::Recipe, Limits::default(), vec![Script::new("checks/t.lua", script)]).await.unwrap();
@@ -130,7 +148,11 @@ async fn asked(story: &str, image: &str, env: &[&str], script: String) {
         "{}",
         heard.failed("wrong")
     );
-    assert!(heard.failed("wrong").contains("syntax"), "{}", heard.failed("wrong"));
+    assert!(heard.failed("wrong").contains(": ERROR"), "{}", heard.failed("wrong"));
+    assert_eq!(heard.passed("one"), "200000");
+    assert!(heard.failed("two").starts_with("checks/t.lua:25: sql.query in db: exit code"), "{}", heard.failed("two"));
+    assert!(heard.failed("two").contains(second), "{}", heard.failed("two"));
+    assert_eq!(heard.passed("order"), true);
     assert!(heard.failed("elsewhere").contains("nowhere"), "{}", heard.failed("elsewhere"));
     assert_eq!(heard.passed("files"), &json!({"same": true, "there": false}));
 }
@@ -139,7 +161,7 @@ async fn asked(story: &str, image: &str, env: &[&str], script: String) {
 async fn postgres_is_asked_as_the_user_its_environment_names() {
     let env = ["POSTGRES_USER=notes", "POSTGRES_DB=kept", "POSTGRES_PASSWORD=quite-long-enough"];
     let story = "databases::postgres_is_asked_as_the_user_its_environment_names";
-    asked(story, "postgres:17-alpine", &env, SCRIPT.into()).await;
+    asked(story, "postgres:17-alpine", &env, SCRIPT.into(), "there is more than one statement in the query").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,5 +169,5 @@ async fn mariadb_is_asked_as_the_user_its_environment_names() {
     let env = ["MARIADB_ROOT_PASSWORD=quite-long-enough", "MARIADB_DATABASE=kept"];
     let story = "databases::mariadb_is_asked_as_the_user_its_environment_names";
     let script = SCRIPT.replace(r#"'a "quoted", line' || chr(10) || 'and	tab'"#, r#"'a "quoted", line\nand	tab'"#);
-    asked(story, "mariadb:11.8", &env, script.replace("back\\slash", "back\\\\slash")).await;
+    asked(story, "mariadb:11.8", &env, script.replace("back\\slash", "back\\\\slash"), "near 'select 2").await;
 }

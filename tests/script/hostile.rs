@@ -110,6 +110,7 @@ async fn each_limit_ends_its_job_by_name_and_no_other() {
         ci.job("big-request", {"install"}, function(t) return t.http.post("/notes", {body = ("x"):rep(2 << 20)}) end)
         ci.job("big-output", {"install"}, function(t) return {text = ("x"):rep(100000)} end)
         ci.job("endless-output", {"install"}, function(t) local t = {} t.t = t return t end)
+        ci.job("many-lines", {"install"}, function(t) for _ = 1, 1999 do t.log("") end return true end)
         ci.job("fine", {"install"}, function(t) return t.http.get("/").status end)
         "#,
     )
@@ -133,6 +134,7 @@ async fn each_limit_ends_its_job_by_name_and_no_other() {
     ] {
         assert!(heard.failed(job).contains(words), "{job}: {}", heard.failed(job));
     }
+    assert_eq!(heard.passed("many-lines"), true);
     assert_eq!(heard.passed("fine"), 200);
     assert!(heard.lines.iter().filter(|line| line.starts_with("chatty: bla")).count() <= 100);
 }

@@ -150,6 +150,44 @@ async fn modules_are_found_in_the_scripts_own_folders_macros_too() {
     );
 }
 
+/// What PostgreSQL takes for one statement; MariaDB says it itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_one_statement() {
+    let Some(kit) = kit("jobs::a_query_is_one_statement") else { return };
+    let heard = run(
+        kit,
+        tight(),
+        r#"
+        local one = {
+          "select 1", "select 1;", "select 1 ; ; -- ; and that is all\n ", "select 1; /* ; /* select 2; */ still */ ",
+          "select 'a;b'", "select 'it''s;'", "select E'it\\'s; ''one'' \\\\'; ", 'select 1 as "a;b"', "select $$a;b$$;", "select $tag$ ; $$ ; $tag$",
+          "create rule r as on insert to t do (select 1; select 2)", "select the'x';", "select $1;", "", ";",
+        }
+        local several = {
+          "select 1; select 2", "select 1;select 2;", "select '\\'; select 2 --'", "select E'\\\\'; select 2", "; select 1; select 2",
+          "select $a$ $b$ ; $a$; select 2", "select 1 /* */; /* */ select 2", "select (1); drop table x", "select 1 -- '\n; select 2 -- '",
+        }
+        ci.job("one", {"install"}, function(t)
+          for _, query in ipairs(one) do
+            local _, said = pcall(t.sql.query, "counts", query)
+            assert(said:find("it is one", 1, true), query .. ": " .. said)
+          end
+          return true
+        end)
+        ci.job("several", {"install"}, function(t)
+          for _, query in ipairs(several) do
+            local _, said = pcall(t.sql.query, "counts", query)
+            assert(said:find("it is several", 1, true), query .. ": " .. said)
+          end
+          return true
+        end)
+        "#,
+    )
+    .await;
+    assert_eq!(heard.passed("one"), true);
+    assert_eq!(heard.passed("several"), true);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_machine_lacks_is_the_machines_fault_whatever_the_script_makes_of_it() {
     let Some(kit) = kit("jobs::what_the_machine_lacks_is_the_machines_fault") else { return };

@@ -241,14 +241,20 @@ impl Notes {
             ("app", ["status"]) => done(br#"{"ready": true}"#),
             ("app", ["false"]) => failed(1, "it is false"),
             ("app", ["wc"]) => done(stdin.len().to_string().as_bytes()),
-            ("db", ["sh", "-c", script, "sh", _]) if script.contains("psql") && stdin.starts_with(b"select") => {
+            ("db", ["sh", "-c", script, "sh", _, "one"]) if script.contains("psql") && is_select(&stdin) => {
                 done(b"psql\nid,text,none\n1,\"a \"\"quoted\"\", line\nand more\",\\N\n2,plain,\\N\n")
             }
             ("db", ["sh", "-c", ..]) => failed(3, "ERROR:  syntax error at or near \"selct\""),
+            ("counts", ["sh", "-c", _, "sh", _, count]) => failed(2, &format!("it is {count}")),
             ("maria", ["sh", "-c", ..]) => done(b"mariadb\nid\ttext\tnone\n1\ta\\tb\\nc\tNULL\n"),
             (service, _) => return Err(ToolError::Failed(format!("there is no service `{service}`"))),
         })
     }
+}
+
+/// Queries come in hexadecimal.
+fn is_select(stdin: &[u8]) -> bool {
+    hex::decode(stdin).is_ok_and(|query| query.starts_with(b"select"))
 }
 
 impl Tools for Notes {
