@@ -62,6 +62,22 @@ fn it_says_where_what_and_the_cure_and_only_errors_are_a_no() {
 }
 
 #[test]
+fn a_recipe_is_named_from_where_one_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = repository("custom-html", dir.path());
+    git(&recipe, &["tag", "9.0.0+1"]);
+    for (from, path) in
+        [(dir.path(), "custom-html"), (dir.path(), "./custom-html/"), (&*recipe, "."), (&*recipe, "../custom-html")]
+    {
+        let output = Command::new(CC_CI).args(["lint", path]).current_dir(from).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{path}: {said}");
+        // What git tells is there too.
+        assert!(text(&output).contains("R014"), "{path}: {}", text(&output));
+    }
+}
+
+#[test]
 fn a_recipe_without_a_sample_hears_of_everything_else_too() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = repository("custom-html", dir.path());

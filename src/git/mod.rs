@@ -144,7 +144,8 @@ const CONFIG: &[(&str, &str)] = &[
 
 /// git on the repository whose work tree is `dir`.
 fn git_in(dir: &Path) -> Command {
-    git(false, Path::new("/dev/null")).cwd(dir).env("GIT_DIR", dir.join(".git")).env("GIT_WORK_TREE", dir)
+    // Both are said from inside: git starts there, so a relative `dir` would be looked for below itself.
+    git(false, Path::new("/dev/null")).cwd(dir).env("GIT_DIR", ".git").env("GIT_WORK_TREE", ".")
 }
 
 /// git with nothing but our configuration: [`CONFIG`], and `global`, a file of ours.
