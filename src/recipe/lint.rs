@@ -1,12 +1,16 @@
 //! What is wrong with a recipe, all at once, each with its place and its cure. Rules that abra has keep abra's numbers; errors
 //! are what keeps a recipe from being tested at all, warnings never fail a run.
 
+mod backups;
+mod objects;
+mod services;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{LONGEST_NAME, LONGEST_STACK, Recipe, RecipeError, Said, history};
+use super::{Recipe, RecipeError, Said, history};
 use crate::compose::inside::NotRead;
-use crate::compose::{Broken, ComposeError, Health, Kind, Place, Service, env_file, inside};
+use crate::compose::{Broken, ComposeError, Place, env_file, inside};
 use crate::git::GitError;
 use crate::model::AppDomain;
 
@@ -94,15 +98,8 @@ pub const RULES: &[&str] = &[
     "version-label",
 ];
 
-/// Tags that mean another image tomorrow.
-const MOVING: &[&str] = &[
-    "latest", "stable", "main", "master", "edge", "nightly", "testing", "dev", "develop", "unstable", "next", "rolling",
-];
 /// Under what domain a recipe is looked at when it is not deployed.
 const EXAMPLE: &str = "lint.example.com";
-/// A first boot that takes longer than this is common.
-const FIRST_BOOT_S: u64 = 60;
-
 struct Findings(Vec<Finding>);
 
 impl Findings {
@@ -251,16 +248,9 @@ fn look(recipe: &Recipe, has_name: bool, found: &mut Findings) {
         let cure = "write `version: \"3.8\"` at its top; Docker's own client refuses it otherwise";
         found.warn("R001", whole(&said.compose.files()[0]), "the file names no format version", cure);
     }
-    version_label(&said, found);
-    variables_in_keys(&said, found);
-    for service in said.compose.services() {
-        look_at_service(&said, service, found);
-    }
-    routing(&said, found);
-    configs(recipe, &said, found);
-    names(&said, found);
-    secrets(&said, found);
-    backups(&said, found);
+    services::look(&said, found);
+    objects::look(recipe, &said, found);
+    backups::look(&said, found);
     variables(recipe, &said, found);
 }
 
@@ -288,26 +278,6 @@ fn readme(recipe: &Recipe, found: &mut Findings) {
     }
 }
 
-fn version_label(said: &Said, found: &mut Findings) {
-    let key = format!("coop-cloud.{}.version", said.stack);
-    let services = said.compose.services();
-    let Some((service, label)) = services.iter().find_map(|service| Some((service, service.label_node(&key)?))) else {
-        let place = said.compose.service("app").map_or(whole("compose.yml"), |app| said.compose.place(app.span));
-        let cure = "add `coop-cloud.${STACK_NAME}.version=1.0.0+<app version>` to the deploy labels of `app`";
-        return found.add("version-label", Severity::Error, place, "no service carries the version label", cure);
-    };
-    let place = said.compose.place(label.span);
-    if service.name != "app" {
-        let message = format!("the version label is on `{}`; abra looks for it on `app`", service.name);
-        found.warn("version-label", place.clone(), message, "move it to `app`");
-    }
-    let version = label.as_str().unwrap_or_default();
-    if !is_recipe_version(version) {
-        let message = format!("`{}` is not a recipe's version", shown(version));
-        found.warn("version-label", place, message, "write it as `1.2.3+<app version>`");
-    }
-}
-
 /// `1.2.3+4.5.6`: the recipe's own version, then the app's.
 pub fn is_recipe_version(text: &str) -> bool {
     let Some((own, app)) = text.split_once('+') else { return false };
@@ -315,216 +285,6 @@ pub fn is_recipe_version(text: &str) -> bool {
     let numbers: Vec<&str> = own.split('.').collect();
     let number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     numbers.len() == 3 && numbers.iter().all(number) && !app.is_empty() && !app.contains(char::is_whitespace)
-}
-
-/// Docker's reader fills in values and never keys, so a label in mapping style keeps its `${STACK_NAME}` to the letter.
-fn variables_in_keys(said: &Said, found: &mut Findings) {
-    for service in said.compose.services() {
-        for (key, _) in service.labels().iter().chain(service.environment()) {
-            if let Some(text) = key.as_str().filter(|text| text.contains("${")) {
-                let message = format!("the variable in `{}` stays as it is: keys are not filled in", shown(text));
-                let cure = "write it in list style: `- \"key=value\"`";
-                found.warn("variable-in-key", said.compose.place(key.span), message, cure);
-            }
-        }
-    }
-}
-
-fn look_at_service(said: &Said, service: Service<'_>, found: &mut Findings) {
-    let place = said.compose.place(service.span);
-    let name = service.name;
-    let runs = service.replicas() != Some(0) && service.restart_condition() != "none";
-    match service.image().and_then(crate::yaml::Node::as_str).filter(|image| !image.is_empty()) {
-        None => found.add("R011", Severity::Error, place.clone(), format!("`{name}` has no image"), "name one"),
-        Some(image) => look_at_image(said, service, image, found),
-    }
-    match service.health() {
-        None if runs && service.node.get("healthcheck").is_none() => found.warn(
-            "R002",
-            place,
-            format!("`{name}` has no health check, so nobody knows when it is up"),
-            "add `healthcheck:` with a test that asks the program itself",
-        ),
-        Some(health) => slow_start(said, name, &health, found),
-        None => {}
-    }
-    for port in service.node.get("ports").and_then(crate::yaml::Node::as_seq).unwrap_or_default() {
-        let message = format!("`{name}` publishes a port of the host; two apps of this recipe cannot live on one host");
-        let cure = "leave HTTP to Traefik; keep it for what is not HTTP";
-        found.warn("published-port", said.compose.place(port.span), message, cure);
-    }
-}
-
-fn look_at_image(said: &Said, service: Service<'_>, image: &str, found: &mut Findings) {
-    let Some(node) = service.image() else { return };
-    let place = said.compose.place(node.span);
-    let name = image.rsplit('/').next().unwrap_or(image);
-    if name.contains('@') {
-        return;
-    }
-    match name.split_once(':') {
-        None => found.warn(
-            "R003",
-            place,
-            format!("the image `{}` has no tag", shown(image)),
-            "name the version: `image:1.2.3`",
-        ),
-        Some((_, tag)) if MOVING.contains(&tag) => {
-            let message = format!("the tag of `{}` is another image tomorrow", shown(image));
-            found.warn("R004", place, message, "name the version: `image:1.2.3`");
-        }
-        Some((_, tag)) if !tag.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) => {
-            let message = format!("the tag of `{}` is no version", shown(image));
-            found.add("R005", Severity::Note, place, message, "prefer a tag such as `1.2.3`");
-        }
-        Some(_) => {}
-    }
-}
-
-fn slow_start(said: &Said, name: &str, health: &Health, found: &mut Findings) {
-    let patience = health.start_period + health.interval * health.retries;
-    if patience.as_secs() < FIRST_BOOT_S {
-        let message = format!(
-            "`{name}` is killed {} s after its start if it is not healthy by then, in the middle of a slow first boot too",
-            patience.as_secs()
-        );
-        found.warn("slow-start", said.compose.place(health.span), message, "give it a `start_period: 1m` or more");
-    }
-}
-
-fn routing(said: &Said, found: &mut Findings) {
-    if !said.compose.services().iter().any(|service| service.label("traefik.enable") == Some("true")) {
-        let place = said.compose.service("app").map_or(whole("compose.yml"), |app| said.compose.place(app.span));
-        let cure = "add `traefik.enable=true` to the deploy labels of the service that answers the web";
-        found.warn("R010", place, "no service is routed by Traefik", cure);
-    }
-}
-
-fn configs(recipe: &Recipe, said: &Said, found: &mut Findings) {
-    for config in said.compose.configs().into_iter().filter(|config| !config.is_external()) {
-        let place = said.compose.place(config.span);
-        let usual = format!("{}_VERSION", config.key.to_uppercase().replace('-', "_"));
-        let variable = said.compose.version_variable(&config).unwrap_or(&usual);
-        let Some(name) = config.node.get("name") else {
-            let message =
-                format!("the config `{}` has no name with a version; Swarm refuses any change of it", config.key);
-            let cure = format!("add `name: ${{STACK_NAME}}_{}_${{{variable}}}` and export it in abra.sh", config.key);
-            found.warn("R012", place, message, &cure);
-            continue;
-        };
-        // Filled in, a missing version leaves nothing behind the last underscore.
-        if name.as_str().is_some_and(|name| name.ends_with('_')) && recipe.abra_sh.get(variable).is_none() {
-            let message = format!("the version of the config `{}` is not exported", config.key);
-            found.warn("R012", place, message, &format!("write `export {variable}=v1` in abra.sh"));
-        }
-    }
-}
-
-/// Told for the longest stack name that abra makes, since nobody knows yet where the recipe will be deployed.
-fn names(said: &Said, found: &mut Findings) {
-    for kind in [Kind::Config, Kind::Secret] {
-        for object in said.compose.objects(kind) {
-            let name = object.full_name(&said.stack);
-            let Some(own) = name.strip_prefix(said.stack.as_str()) else { continue };
-            let longest = LONGEST_STACK + own.len();
-            if longest > LONGEST_NAME {
-                let message = format!(
-                    "the {} `{}` is too long for stacks of more than {} characters",
-                    kind.word(),
-                    object.key,
-                    LONGEST_NAME.saturating_sub(own.len())
-                );
-                found.warn("R015", said.compose.place(object.span), message, "give it a shorter name");
-            }
-        }
-    }
-}
-
-fn secrets(said: &Said, found: &mut Findings) {
-    for secret in &said.secrets {
-        if secret.version.is_empty() || secret.variable.is_none() {
-            let usual = format!("SECRET_{}_VERSION", secret.name.to_uppercase().replace('-', "_"));
-            let variable = secret.variable.as_deref().unwrap_or(&usual);
-            let message = format!("the secret `{}` has no version that an app can set", secret.name);
-            let cure = format!("end its name in `_${{{variable}}}`, and add `{variable}=v1` to .env.sample");
-            found.warn("secret-version", secret.place.clone(), message, &cure);
-        } else if !secret.modifiers.generate {
-            let message =
-                format!("the secret `{}` is not generated; a test needs its value from the appliance", secret.name);
-            found.add("secret-generate", Severity::Note, secret.place.clone(), message, "");
-        } else if secret.modifiers.length.is_none() {
-            let message =
-                format!("the secret `{}` says no length, so it becomes a phrase of several words", secret.name);
-            let cure = "add `# length=32` behind its line in .env.sample where the program wants no spaces or hyphens";
-            found.add("secret-length", Severity::Note, secret.place.clone(), message, cure);
-        }
-    }
-}
-
-fn backups(said: &Said, found: &mut Findings) {
-    let services = said.compose.services();
-    let volumes: Vec<_> = said.compose.volumes().into_iter().filter(|volume| !volume.is_external()).collect();
-    let is_volume = |name: &str| said.compose.volumes().iter().any(|volume| volume.key == name);
-    let mut enabled = 0;
-    for service in &services {
-        for (key, value) in service.labels() {
-            let place = said.compose.place(key.span);
-            match key.as_str().unwrap_or_default() {
-                "backupbot.backup" if matches!(value.as_str(), Some("true" | "True" | "1")) => {
-                    enabled += 1;
-                    if enabled > 1 {
-                        let message = format!("`backupbot.backup` is on a second service, `{}`", service.name);
-                        found.warn("backup-labels", place, message, "leave it on the main service alone");
-                    }
-                }
-                "backupbot.backup.path" => {
-                    let message = "`backupbot.backup.path` is of the first version of the backup labels: it is honoured, and only these paths of this service are kept";
-                    let cure = "say `backupbot.backup.volumes.<volume>.path`, from the root of the volume";
-                    found.warn("backup-labels", place, message, cure);
-                }
-                "backupbot.backup.command" => {
-                    let message = "nothing comes of `backupbot.backup.command` in either version of the backup labels";
-                    found.warn("backup-labels", place, message, "say `backupbot.backup.pre-hook`");
-                }
-                key => match backup_label(key) {
-                    BackupLabel::Volume(name) if !is_volume(name) => {
-                        let message = format!("`{}` names a volume that the recipe does not have", shown(key));
-                        found.warn("backup-labels", place, message, "name it as the compose file's `volumes:` does");
-                    }
-                    BackupLabel::Unknown => {
-                        let message = format!("`{}` is no label of the backup specification", shown(key));
-                        let cure = "the specification has `backup`, `backup.volumes.<volume>`, and hooks named `pre-hook` and `post-hook`";
-                        found.warn("backup-labels", place, message, cure);
-                    }
-                    BackupLabel::Volume(_) | BackupLabel::Known => {}
-                },
-            }
-        }
-    }
-    if let (0, Some(volume)) = (enabled, volumes.first()) {
-        let message = "there are volumes and no backup label, so nothing is backed up";
-        found.warn("backup-labels", said.compose.place(volume.span), message, "add `backupbot.backup=true` to `app`");
-    }
-}
-
-/// What the backup specification, version 2, makes of a label; other people's labels are known.
-enum BackupLabel<'a> {
-    Known,
-    Volume(&'a str),
-    Unknown,
-}
-
-fn backup_label(key: &str) -> BackupLabel<'_> {
-    let Some(own) = key.strip_prefix("backupbot.") else { return BackupLabel::Known };
-    if let Some(volume) = own.strip_prefix("backup.volumes.") {
-        return BackupLabel::Volume(volume.strip_suffix(".path").unwrap_or(volume));
-    }
-    match own {
-        "backup" | "restore" | "backup.pre-hook" | "backup.post-hook" | "restore.pre-hook" | "restore.post-hook" => {
-            BackupLabel::Known
-        }
-        _ => BackupLabel::Unknown,
-    }
 }
 
 /// Read by abra or by Docker's client, whatever the compose files say.
