@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use crate::compose::{Compose, Kind};
 use crate::swarm::views;
 
-const BACKUP: &str = "backupbot.backup";
-const V1_PATH: &str = "backupbot.backup.path";
-const VOLUME: &str = "backupbot.backup.volumes.";
+pub const BACKUP: &str = "backupbot.backup";
+pub const V1_PATH: &str = "backupbot.backup.path";
+pub const VOLUME: &str = "backupbot.backup.volumes.";
 
 /// A service as far as backups go, whether from a compose file or as it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,7 +136,8 @@ fn is_true(text: &str) -> bool {
 }
 
 impl Labelled {
-    fn is_enabled(&self) -> bool {
+    /// Whether it asks for a backup.
+    pub fn is_enabled(&self) -> bool {
         self.labels.get(BACKUP).is_some_and(|value| is_true(value))
     }
 

@@ -55,7 +55,7 @@ struct Files {
 }
 
 /// Where something stands in a recipe.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub file: String,
     pub line: u32,

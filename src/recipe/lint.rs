@@ -83,6 +83,7 @@ pub const RULES: &[&str] = &[
     "compose-version",
     "compose-yaml",
     "config-version",
+    "database-volume",
     "domain",
     "name-length",
     "no-release",

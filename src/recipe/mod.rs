@@ -1,6 +1,7 @@
 //! What a recipe's directory says about itself, before anything of it runs: its name, its files, its secrets, what answers
 //! the web. Everything in it was written by somebody else, so every answer is checked and every refusal says where and what to do.
 
+pub mod database;
 mod history;
 pub mod lint;
 pub mod policy;

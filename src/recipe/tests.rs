@@ -261,6 +261,73 @@ fn every_finding_says_where_and_what_to_do() {
     }
 }
 
+/// Another service and its volume.
+fn with_database(labels: &str) -> Dir {
+    let db = format!(
+        "  db:\n    image: postgres:17\n    volumes: ['db:/var/lib/postgresql/data']\n    deploy: {{labels: {labels}}}\nnetworks: {{"
+    );
+    Dir::good().with("compose.yml", "networks: {", &db).with("compose.yml", "volumes: {", "volumes: {db: , ")
+}
+
+#[test]
+fn a_backup_label_is_read_as_a_backup_reads_it() {
+    for on in ["true", "yes", "on", "1", "'True'", "${ENABLE_BACKUPS:-true}"] {
+        let dir = Dir::good().with("compose.yml", "backupbot.backup=true", &format!("backupbot.backup={on}"));
+        assert!(!dir.lint().iter().any(|line| line.contains("(backup-labels)")), "{on}: {:?}", dir.lint());
+    }
+    for (labels, expected) in [
+        ("[a=b]", None),
+        (
+            "[backupbot.backup.volumes.db=false]",
+            Some(
+                "Warning compose.yml:22:23: nothing of the database `db` is backed up: its volume is left out, and no hook dumps what is in it",
+            ),
+        ),
+        ("[backupbot.backup.volumes.db=false, backupbot.backup.pre-hook=/dump]", None),
+        ("[backupbot.backup.volumes.db.path=dump, backupbot.backup.pre-hook=/dump]", None),
+        ("[backupbot.backup=yes]", Some("compose.yml:22:23: `backupbot.backup` is on a second service, `db`")),
+        (
+            "[backupbot.backup.volumes.db.path=../x]",
+            Some("compose.yml:22:23: the label `backupbot.backup.volumes.db.path` names `../x`"),
+        ),
+        (
+            "[backupbot.backup.volumes.d=false]",
+            Some("names a volume that the recipe does not have (backup-labels); there is `content`, `db`"),
+        ),
+    ] {
+        let found: Vec<String> =
+            with_database(labels).lint().into_iter().filter(|line| line.contains("(backup-labels)")).collect();
+        match expected {
+            Some(expected) => assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}"),
+            None => assert!(found.is_empty(), "{labels}: {found:?}"),
+        }
+    }
+    let dir = Dir::good().with(
+        "compose.yml",
+        "- backupbot.backup=true",
+        "- backupbot.backup=true\n        - backupbot.backup.volumes.content=false",
+    );
+    assert!(dir.lint()[0].contains("leave out every volume"), "{:?}", dir.lint());
+    let dump = "- backupbot.backup=true\n        - backupbot.backup.pre-hook=pg_dump -h db";
+    let dir = with_database("[backupbot.backup.volumes.db=false]").with("compose.yml", "- backupbot.backup=true", dump);
+    assert!(!dir.lint().iter().any(|line| line.contains("(backup-labels)")), "{:?}", dir.lint());
+}
+
+#[test]
+fn a_database_has_a_volume() {
+    let without =
+        |by: &str| with_database("[a=b]").with("compose.yml", "volumes: ['db:/var/lib/postgresql/data']", by).lint();
+    let told = |found: &[String]| {
+        found.iter().any(|line| line.contains("compose.yml:19:3: `db` is a database without a volume"))
+    };
+    for none in ["hostname: a", "volumes: [/var/lib/postgresql/data]"] {
+        assert!(told(&without(none)), "{:?}", without(none));
+    }
+    for some in ["volumes: ['db:/data']", "volumes: [{type: tmpfs, target: /var/lib/postgresql/data}]"] {
+        assert!(!told(&without(some)), "{:?}", without(some));
+    }
+}
+
 #[test]
 fn a_variable_that_the_sample_offers_may_stay_empty() {
     let offers = Dir::good().with(".env.sample", "LETS_ENCRYPT_ENV=", "# LETS_ENCRYPT_ENV=").lint();
@@ -286,7 +353,7 @@ fn the_document_has_every_rule_and_each_of_its_examples_is_found() {
         }
         let quoted: Vec<&str> = example.split('`').collect();
         let [_, file, _, from, _, to, _] = quoted.as_slice() else { panic!("`file`: `from` → `to`: {example}") };
-        let dir = Dir::good().with(file, from, to);
+        let dir = Dir::good().with(file, from, &to.replace('⏎', "\n"));
         let mut found = lint(dir.0.path());
         if rule == "name-length" {
             found.push(lint::of_error(&dir.said().unwrap_err()));

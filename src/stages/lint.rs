@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::scripts::{Scripts, Undefined};
 use super::{Done, Job, Learned, Trouble, base, needs, off_the_runtime, policy};
+use crate::backup::labels::{self, Labelled};
 use crate::engine::causes;
 use crate::knowledge;
 use crate::model::{CheckState, StageName};
@@ -97,9 +98,8 @@ async fn contradictions(job: &Job, recipe: &Recipe, said: Option<&Said>) -> Resu
 
 /// A service that asks for backups.
 fn backed_up(said: &Said) -> Option<String> {
-    let asks = |label: Option<&str>| matches!(label, Some("true" | "True" | "1"));
-    let services = said.compose.services();
-    services.iter().find(|service| asks(service.label("backupbot.backup"))).map(|service| service.name.to_owned())
+    let services = labels::of_compose(&said.compose, &said.stack);
+    services.into_iter().find(Labelled::is_enabled).map(|service| service.name)
 }
 
 fn contradiction(message: String) -> Finding {

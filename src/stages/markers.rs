@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::choose::Place;
-pub use self::choose::{Choice, Engine, Marker, choose};
+pub use self::choose::{Choice, Marker, choose};
 use super::deploy::Deployed;
 use super::{Job, Made, Trouble};
 use crate::engine::run::checked;
 use crate::model::{CheckState, StageName};
+use crate::recipe::database::Engine;
 use crate::store::stages::Check;
 use crate::swarm::SwarmFault;
 use crate::swarm::exec::{Exec, ExecEnded};

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use super::Planted;
 use crate::backup::labels::{self, Labelled, Part, Wanted};
-use crate::compose::Service;
 use crate::knowledge::{self, Knowledge, Object};
 use crate::recipe::Said;
+use crate::recipe::database::Engine;
 
 /// Where something can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +29,6 @@ pub enum Place {
     Part,
     /// Declared, by its path in the volume.
     Path(String),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    Postgres,
-    MariaDb,
 }
 
 /// The markers that a stack has room for.
@@ -89,7 +83,7 @@ fn found(said: &Said, services: &[Labelled], wanted: Option<&Wanted>) -> Vec<Mar
                 place,
             }));
         }
-        if let Some(engine) = Engine::of_image(image(&service)) {
+        if let Some(engine) = Engine::of_service(&service) {
             markers.push(row(labelled, engine));
         }
     }
@@ -114,8 +108,7 @@ fn declared(said: &Said, services: &[Labelled], marker: &knowledge::Marker) -> R
             let (labelled, own) = labelled
                 .zip(said.compose.service(service))
                 .ok_or_else(|| format!("there is no service `{service}`"))?;
-            let engine = Engine::of_image(image(&own)).or_else(|| Engine::of_environment(&own));
-            let engine = engine.ok_or_else(|| {
+            let engine = Engine::of_declared(&own).ok_or_else(|| {
                 format!("`{service}` is no database that cc-ci knows, neither by its image nor by its environment")
             })?;
             Ok(row(labelled, engine))
@@ -132,38 +125,7 @@ fn below(target: &str, path: &str) -> String {
     format!("{}/{path}", target.trim_end_matches('/'))
 }
 
-fn image<'a>(service: &Service<'a>) -> &'a str {
-    service.image().and_then(|image| image.as_str()).unwrap_or_default()
-}
-
 impl Engine {
-    /// By the last part of the image's name.
-    fn of_image(image: &str) -> Option<Engine> {
-        let name = image.split('@').next()?.rsplit('/').next()?.split(':').next()?;
-        let is = |names: &[&str]| names.contains(&name);
-        if is(&["postgres", "postgresql", "postgis", "pgvector", "timescaledb", "pgvecto-rs"]) {
-            Some(Engine::Postgres)
-        } else if is(&["mariadb", "mysql", "mysql-server", "percona", "percona-server"]) {
-            Some(Engine::MariaDb)
-        } else {
-            None
-        }
-    }
-
-    /// By the variables that the images of both read at their first start.
-    fn of_environment(service: &Service<'_>) -> Option<Engine> {
-        let has = |start: &str| {
-            service.environment().iter().any(|(name, _)| name.as_str().is_some_and(|name| name.starts_with(start)))
-        };
-        if has("POSTGRES_") {
-            Some(Engine::Postgres)
-        } else if has("MARIADB_") || has("MYSQL_") {
-            Some(Engine::MariaDb)
-        } else {
-            None
-        }
-    }
-
     /// Reads statements from standard input. Nothing secret is in it: values are read where they are.
     pub(super) fn client(self) -> &'static str {
         match self {
@@ -349,19 +311,5 @@ volumes: {files: , db: , shared: }
         assert_eq!(after(own("/data/kept")), own("/srv/kept"));
         // One that nobody has any more is looked for where it was, and is lost.
         assert_eq!(after(file("gone", "app", "/gone")), file("gone", "app", "/gone"));
-    }
-
-    #[test]
-    fn databases_are_known_by_their_image() {
-        for (image, engine) in [
-            ("postgres", Some(Engine::Postgres)),
-            ("ghcr.io/baosystems/postgis:17-3.5", Some(Engine::Postgres)),
-            ("mariadb:11.8", Some(Engine::MariaDb)),
-            ("docker.io/library/mysql@sha256:aa", Some(Engine::MariaDb)),
-            ("prometheuscommunity/postgres-exporter:v0.15", None),
-            ("nginx", None),
-        ] {
-            assert_eq!(Engine::of_image(image), engine, "{image}");
-        }
     }
 }
