@@ -196,6 +196,18 @@ fn every_finding_says_where_and_what_to_do() {
             Dir::good().with("compose.yml", "    healthcheck", "    x-healthcheck"),
             "Warning compose.yml:3:3: `app` has no health check",
         ),
+        (
+            Dir::good().with(
+                "compose.yml",
+                "{test: [CMD, curl, localhost], interval: 10s, start_period: 1m}",
+                "{disable: true}",
+            ),
+            "Warning compose.yml:9:18: the health check of `app` is turned off, so nobody knows when it is up (R002)",
+        ),
+        (
+            Dir::good().with("compose.yml", "[CMD, curl, localhost]", "[NONE]"),
+            "Warning compose.yml:9:18: the health check of `app` is turned off",
+        ),
         (Dir::good().with("compose.yml", ", start_period: 1m", ""), "is killed 30 s after its start"),
         (
             Dir::good().with("compose.yml", "    networks: [proxy]", "    ports: ['80:80']\n    networks: [proxy]"),

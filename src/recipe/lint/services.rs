@@ -62,15 +62,21 @@ fn look_at(said: &Said, service: Service<'_>, found: &mut Findings) {
         None => found.add("R011", Severity::Error, place.clone(), format!("`{name}` has no image"), "name one"),
         Some(image) => look_at_image(said, service, image, found),
     }
-    match service.health() {
-        None if runs && service.node.get("healthcheck").is_none() => found.warn(
+    match (service.health(), service.node.get("healthcheck")) {
+        (Some(health), _) => slow_start(said, name, &health, found),
+        (None, _) if !runs => {}
+        (None, None) => found.warn(
             "R002",
             place,
             format!("`{name}` has no health check, so nobody knows when it is up"),
             "add `healthcheck:` with a test that asks the program itself",
         ),
-        Some(health) => slow_start(said, name, &health, found),
-        None => {}
+        (None, Some(off)) => found.warn(
+            "R002",
+            said.compose.place(off.span),
+            format!("the health check of `{name}` is turned off, so nobody knows when it is up"),
+            "give it a test that asks the program itself",
+        ),
     }
     for port in service.node.get("ports").and_then(crate::yaml::Node::as_seq).unwrap_or_default() {
         let message = format!("`{name}` publishes a port of the host; two apps of this recipe cannot live on one host");
