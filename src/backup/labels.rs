@@ -50,6 +50,18 @@ pub enum Part {
     Paths(Vec<String>),
 }
 
+impl Part {
+    /// Whether a path inside the volume is kept.
+    pub fn holds(&self, path: &str) -> bool {
+        match self {
+            Part::Whole => true,
+            Part::Paths(paths) => paths.iter().any(|kept| {
+                path.strip_prefix(kept.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }),
+        }
+    }
+}
+
 /// A command for the running container of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {

@@ -422,9 +422,10 @@ impl Engine {
                 let checks = stage_rows::checks_of_run(tx, id)?;
                 let of_lint = |check: &&stage_rows::Check| check.stage == StageName::Lint;
                 let warnings = checks.iter().filter(of_lint).filter(|check| check.state == CheckState::Warning).count();
+                let doubts = doubts(&checks);
                 let Some(run) = runs::by_id(tx, id)? else { return Ok(()) };
                 let before = runs::levels_before(tx, &run.recipe, id, level::LOOKED_BACK)?;
-                match level::of(Seen { stages: &stages, warnings, own_checks, before: &before }) {
+                match level::of(Seen { stages: &stages, warnings, doubts: &doubts, own_checks, before: &before }) {
                     Some(level) => run::note_level(tx, id, &level),
                     None => Ok(()),
                 }
@@ -437,14 +438,19 @@ impl Engine {
         if let Some(reason) = &plan.untestable {
             return Ok(Verdict { outcome: Outcome::Infra, reason: reason.clone() });
         }
-        let rows = self.ledger.store.read(move |db| stage_rows::of_run(db, id)).await?;
+        let read =
+            move |db: &rusqlite::Connection| Ok((stage_rows::of_run(db, id)?, stage_rows::checks_of_run(db, id)?));
+        let (rows, checks) = self.ledger.store.read(read).await?;
         let untested = rows.iter().filter(|row| row.state == StageState::NotTested);
         let untested: Vec<String> = untested.map(|row| row.name.to_string()).collect();
-        let reason = if untested.is_empty() {
+        let mut reason = if untested.is_empty() {
             "every stage passed".to_owned()
         } else {
             format!("every stage that could be tested passed; not tested: {}", untested.join(", "))
         };
+        if let Some((stage, doubt)) = doubts(&checks).first() {
+            reason = format!("{reason}; {stage} warns: {doubt}");
+        }
         Ok(Verdict { outcome: Outcome::Passed, reason })
     }
 
@@ -503,6 +509,14 @@ fn first_line(words: &str) -> String {
     let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
+}
+
+/// What the stages that touched an app warned of.
+fn doubts(checks: &[stage_rows::Check]) -> Vec<(StageName, String)> {
+    let warnings = checks.iter().filter(|check| check.state == CheckState::Warning && check.stage != StageName::Lint);
+    warnings
+        .map(|check| (check.stage, format!("{}: {}", check.name, check.got.as_deref().unwrap_or_default())))
+        .collect()
 }
 
 /// Whether what comes after a stage that went wrong has nothing to stand on. Checks, backup and upgrade say different things, and

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::Standing;
 use super::deploy::{self, Deployed};
-use super::markers::{self, Choice, Marker, Planted};
+use super::markers::{self, Marker, Planted};
 use super::{Done, Job, Learned, Trouble};
 use crate::abra::driver::Session;
 use crate::backup::labels::{self, Wanted, When};
@@ -70,10 +70,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     }
     learned.scripts.at(job, cancel, BACKUP, &[Moment::Install], Standing::App(&deployed)).await?;
     let step = Step { job, cancel, service: BackupService::find(&job.swarm).await?, wanted, stack };
-    let Choice { mut markers, declared, homeless } = markers::choose(&deployed.said, job.known());
-    markers.retain(|marker| marker.is_kept(&step.wanted));
-    let chosen = Choice { markers, declared, homeless };
-    let planted = markers::plant(job, cancel, BACKUP, &deployed, &chosen).await?;
+    let planted = markers::plant(job, cancel, BACKUP, &deployed, &markers::choose(&deployed.said, job.known())).await?;
     if let Some(why) = planted.refused.first() {
         return Err(Trouble::Recipe(format!("a marker is declared and could not be written: {why}")));
     }
@@ -89,7 +86,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     learned.scripts.at(job, cancel, BACKUP, &[Moment::Backup], Standing::App(&deployed)).await?;
     markers::damage(job, cancel, BACKUP, &deployed, &planted).await?;
     step.restore(&deployed, &kept, "restored in place").await?;
-    markers::look(job, cancel, BACKUP, &deployed, &planted, "after the restore in place").await?;
+    step.look(&deployed, &planted, "after the restore in place").await?;
     learned.scripts.at(job, cancel, BACKUP, &[Moment::InPlace], Standing::App(&deployed)).await?;
 
     learned.deployed = None;
@@ -97,7 +94,7 @@ pub async fn backup(job: &Job, cancel: &CancellationToken, learned: &mut Learned
     let afresh = deploy::fresh(job, cancel, BACKUP, learned, &tree).await?;
     learned.deployed = Some(afresh.clone());
     step.restore(&afresh, &kept, "restored into a fresh app").await?;
-    markers::look(job, cancel, BACKUP, &afresh, &planted, "after the restore into a fresh app").await?;
+    step.look(&afresh, &planted, "after the restore into a fresh app").await?;
     learned.scripts.at(job, cancel, BACKUP, &[Moment::Restore], Standing::App(&afresh)).await?;
     markers::remove(job, cancel, BACKUP, &afresh, &planted).await?;
     let note = format!("snapshot {} restored in place and into a fresh app", kept.short());
@@ -238,6 +235,18 @@ impl Step<'_> {
             }
         }
         Ok(checks)
+    }
+
+    /// Whether everything came back; of what the labels leave out, why it could not.
+    async fn look(&self, deployed: &Deployed, planted: &Planted, when: &str) -> Result<(), Trouble> {
+        let looked = markers::look(self.job, self.cancel, BACKUP, deployed, planted, when).await;
+        looked.map_err(|trouble| match trouble {
+            Trouble::Recipe(words) => {
+                let left_out = planted.markers.iter().find_map(|(marker, _)| marker.left_out(&self.wanted));
+                Trouble::Recipe(left_out.map_or(words.clone(), |why| format!("{words}: {why}")))
+            }
+            other => other,
+        })
     }
 
     async fn restore(&self, deployed: &Deployed, kept: &Snapshot, name: &str) -> Result<(), Trouble> {

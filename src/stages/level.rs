@@ -25,6 +25,8 @@ pub struct Seen<'a> {
     pub stages: &'a [Stage],
     /// Of lint.
     pub warnings: usize,
+    /// What the other stages warned of, in words; the first of each counts.
+    pub doubts: &'a [(StageName, String)],
     /// Checks that the recipe declares itself.
     pub own_checks: usize,
     /// Levels of the whole tests before this one, newest first.
@@ -48,7 +50,10 @@ pub fn of(seen: Seen) -> Option<Level> {
             Some(StageState::Passed) if stage == StageName::Checks && seen.own_checks == 0 => {
                 "the recipe has no checks of its own".to_owned()
             }
-            Some(StageState::Passed) => continue,
+            Some(StageState::Passed) => match seen.doubts.iter().find(|(of, _)| *of == stage) {
+                Some((_, doubt)) => format!("{name} passed with a warning: {doubt}"),
+                None => continue,
+            },
             None => format!("{name} was not tested"),
             Some(StageState::Failed | StageState::TimedOut) => format!("{name} failed"),
             Some(StageState::NotApplicable) => format!("{name} does not apply: {reason}"),
@@ -115,7 +120,24 @@ mod tests {
     /// Install, checks, backup, upgrade.
     fn level(states: [StageState; 4], warnings: usize, own_checks: usize, before: &[i64]) -> Option<(i64, String)> {
         let stages = stages(states);
-        of(Seen { stages: &stages, warnings, own_checks, before }).map(|level| (level.number, level.reason))
+        let seen = Seen { stages: &stages, warnings, doubts: &[], own_checks, before };
+        of(seen).map(|level| (level.number, level.reason))
+    }
+
+    #[test]
+    fn a_warning_of_a_stage_keeps_its_level_from_being_earned() {
+        let stages = stages([Passed; 4]);
+        let level = |doubts: &[(StageName, String)]| {
+            of(Seen { stages: &stages, warnings: 0, doubts, own_checks: 1, before: &[] }).unwrap()
+        };
+        let doubt = |stage| (stage, "no row".to_owned());
+        let of_both = level(&[doubt(StageName::Backup), doubt(StageName::Upgrade)]);
+        assert_eq!((of_both.number, of_both.reason.as_str()), (1, "the upgrade passed with a warning: no row"));
+        let of_backup = level(&[doubt(StageName::Backup)]);
+        assert_eq!(
+            (of_backup.number, of_backup.reason.as_str()),
+            (2, "backup and restore passed with a warning: no row")
+        );
     }
 
     #[test]

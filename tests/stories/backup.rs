@@ -82,6 +82,21 @@ async fn a_dump_without_what_was_written_before_it_is_red() {
 }
 
 #[tokio::test]
+async fn a_database_of_which_nothing_is_kept_is_red_though_the_backup_goes_well() {
+    let Some(house) = House::open("backup-forgets").await else { return };
+    let change = house.pull_request(Fixture::named("database-left-out")).await;
+
+    change.says(MEMBER, "!testme backup").await;
+
+    let verdict = change.hears("**Failed: backup.**").await;
+    verdict.contains("the marker (row in PostgreSQL of db) was gone after the restore in place");
+    let run = house.page("/runs/1").await;
+    run.contains("the labels keep nothing of db (volume db), and no hook of it dumps it");
+    run.contains("snapshot holds volume pages").contains("marker: row in PostgreSQL of db");
+    house.is_empty().await;
+}
+
+#[tokio::test]
 async fn a_restore_hook_that_does_nothing_is_red() {
     let Some(house) = House::open("restore-nothing").await else { return };
     let recipe = Fixture::named("postgres").replace("pg_backup.sh", "restore) psql -q", "restore) true");

@@ -83,7 +83,8 @@ fn found(said: &Said, services: &[Labelled], wanted: Option<&Wanted>) -> Vec<Mar
                 place,
             }));
         }
-        if let Some(engine) = Engine::of_service(&service) {
+        // One that is switched off has nobody to ask.
+        if let Some(engine) = Engine::of_service(&service).filter(|_| service.replicas() != Some(0)) {
             markers.push(row(labelled, engine));
         }
     }
@@ -156,16 +157,24 @@ impl Marker {
         }
     }
 
-    /// Whether a backup by these labels has to bring it back: a database that nothing is kept of does not come back.
-    pub fn is_kept(&self, wanted: &Wanted) -> bool {
+    /// Why a backup by these labels cannot bring it back, if that is so. It is written all the same: a hook of another service
+    /// may dump a database, and a volume may be left out by mistake.
+    pub fn left_out(&self, wanted: &Wanted) -> Option<String> {
+        let is_kept = |volume: &String| wanted.volumes.contains_key(volume);
         match self {
-            Marker::File { volume, .. } => wanted.volumes.contains_key(volume),
-            // Whoever declares it says that it has to survive.
-            Marker::Object(_) => true,
-            Marker::Row { service, volumes, .. } => {
-                volumes.iter().any(|volume| wanted.volumes.contains_key(volume))
-                    || wanted.hooks.iter().any(|hook| hook.service == *service)
+            Marker::File { volume, place: Place::Path(path), .. } => {
+                let part = wanted.volumes.get(volume);
+                let is_kept = part.is_some_and(|part| part.holds(path));
+                (!is_kept).then(|| format!("the labels keep nothing of {path} in the volume {volume}"))
             }
+            Marker::Row { service, volumes, .. } => {
+                let kept = volumes.iter().any(is_kept) || wanted.hooks.iter().any(|hook| hook.service == *service);
+                let volumes: Vec<&str> = volumes.iter().map(String::as_str).collect();
+                let own = if volumes.is_empty() { String::new() } else { format!(" (volume {})", volumes.join(", ")) };
+                (!kept).then(|| format!("the labels keep nothing of {service}{own}, and no hook of it dumps it"))
+            }
+            // Files that were found are where something is kept.
+            Marker::File { .. } | Marker::Object(_) => None,
         }
     }
 
@@ -263,11 +272,34 @@ volumes: {files: , db: , shared: }
             "[backupbot.backup=true, backupbot.backup.volumes.shared=false, backupbot.backup.volumes.db.path=dump]";
         let some = of(&SERVICES.replace("{LABELS}", labels));
         assert_eq!(some, [file("files", "app", "/data"), file("db", "db", "/var/lib/postgresql/data/dump"), row()]);
-        let wanted = |volume: &str| Wanted {
-            volumes: [(volume.to_owned(), Part::Whole)].into_iter().collect(),
-            ..Wanted::default()
-        };
-        assert!(row().is_kept(&wanted("db")) && !row().is_kept(&wanted("files")));
+    }
+
+    #[test]
+    fn a_database_and_a_declared_file_are_marked_though_nothing_is_kept_of_them_and_why_they_are_lost_is_known() {
+        let labels = "[backupbot.backup=true, backupbot.backup.volumes.shared=false, backupbot.backup.volumes.db=false, backupbot.backup.volumes.files.path=dump]";
+        let said = said(&SERVICES.replace("{LABELS}", labels));
+        let chosen = choose(&said, &known("markers: [{file: shared/a.txt}, {file: files/dump/a.txt}]\n")).markers;
+        let services = labels::of_compose(&said.compose, &said.stack);
+        let wanted = labels::read(&services).unwrap().unwrap();
+        let lost: Vec<String> = chosen.iter().filter_map(|marker| marker.left_out(&wanted)).collect();
+        assert_eq!(
+            lost,
+            [
+                "the labels keep nothing of db (volume db, shared), and no hook of it dumps it",
+                "the labels keep nothing of a.txt in the volume shared"
+            ]
+        );
+        let dumped = SERVICES
+            .replace("{LABELS}", labels)
+            .replace("    volumes: [db:", "    deploy: {labels: [backupbot.backup.pre-hook=/dump]}\n    volumes: [db:");
+        let wanted = labels::read(&labels::of_compose(&self::said(&dumped).compose, &said.stack)).unwrap().unwrap();
+        assert_eq!(row().left_out(&wanted), None);
+    }
+
+    #[test]
+    fn a_database_that_is_switched_off_is_not_asked() {
+        let off = SERVICES.replace("{LABELS}", "[a=b]").replace("  db:\n", "  db:\n    deploy: {replicas: 0}\n");
+        assert!(!of(&off).contains(&row()));
     }
 
     #[test]
@@ -282,7 +314,7 @@ volumes: {files: , db: , shared: }
         let own = Marker::File { volume: "files".into(), service: "app".into(), folder: "/data".into(), place };
         assert!(markers.contains(&own) && markers.contains(&row()), "{markers:?}");
         assert_eq!(markers.last().unwrap().shown(), "object at /files/a");
-        assert!(markers.last().unwrap().is_kept(&Wanted::default()));
+        assert_eq!(markers.last().unwrap().left_out(&Wanted::default()), None);
         assert_eq!(homeless.len(), 2, "{homeless:?}");
         assert!(
             homeless[0].starts_with("`app` is no database") && homeless[1].contains("no service has a volume `none`")
