@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::choose::Place;
-pub use self::choose::{Choice, Marker, choose};
+pub use self::choose::{Astray, Choice, Marker, choose};
 use super::deploy::Deployed;
 use super::{Job, Made, Trouble};
 use crate::engine::run::checked;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::Standing;
 use super::deploy::{Deployed, Tree};
+use super::markers::Astray;
 use super::{Done, Job, Learned, Trouble, checks, deploy, markers, needs, off_the_runtime, overlay, release_notes};
 use crate::compose::{Kind, env_file, inside};
 use crate::engine::run::checked;
@@ -55,7 +56,12 @@ pub(super) async fn upgrade(job: &Job, cancel: &CancellationToken, learned: &mut
     job.say(UPGRADE, &format!("{} runs; deploying the head over it", base.name));
     let new = deploy::over(job, cancel, UPGRADE, &old.deployed, &head).await?;
     updates_completed(job, &new).await?;
-    let planted = planted.followed(&new.said, job.known());
+    let (planted, astray) = planted.followed(&new.said, job.known());
+    for Astray { marker, how } in astray {
+        let name = format!("{} at the head", marker.shown());
+        let (state, expected, got) = (CheckState::Warning, Some("where the base had it".to_owned()), Some(how));
+        job.check(Check { stage: UPGRADE, name, state, expected, got, took: None }).await?;
+    }
     markers::look(job, cancel, UPGRADE, &new, &planted, "after the upgrade").await?;
     markers::remove(job, cancel, UPGRADE, &new, &planted).await?;
     let moments = [Moment::Install, Moment::Upgrade];

@@ -129,6 +129,34 @@ async fn an_upgrade_that_loses_its_data_is_red() {
 }
 
 #[tokio::test]
+async fn a_database_that_the_head_leaves_out_is_told_though_the_base_s_runs_on() {
+    let Some(house) = House::open("drops-database").await else { return };
+    let change = house.pull_request(Fixture::named("drops-database")).await;
+
+    change.says(MEMBER, "!testme upgrade").await;
+
+    change.hears("**Passed").await.contains("row in PostgreSQL of db at the head: db is gone");
+    let run = house.page("/runs/1").await;
+    run.contains("marker: row in PostgreSQL of db").contains("db is gone, and no other service has its data");
+    run.contains("file in volume pages after the upgrade").lacks("row in PostgreSQL of db after the upgrade");
+    house.is_empty().await;
+}
+
+#[tokio::test]
+async fn a_volume_that_the_head_sees_elsewhere_costs_the_level() {
+    let Some(house) = House::open("moves-volume").await else { return };
+    let mounted = "      - APP_VERSION=2\n    networks:\n      - proxy\n    volumes:\n      - data:/data";
+    let elsewhere = mounted.replace("data:/data", "data:/elsewhere");
+    let change = house.pull_request(Fixture::named("app").replace("compose.yml", mounted, &elsewhere)).await;
+
+    change.says(MEMBER, "!testme").await;
+
+    let verdict = change.hears("**Passed").await;
+    verdict.contains("level 1 of 6").contains("the volume data was seen at /data, and is at /elsewhere");
+    house.is_empty().await;
+}
+
+#[tokio::test]
 async fn an_overlay_that_only_the_head_has_is_left_out_for_the_base() {
     let Some(house) = House::open("overlay-of-head").await else { return };
     let change = house.pull_request(Fixture::named("app")).await;

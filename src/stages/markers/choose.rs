@@ -99,8 +99,7 @@ fn declared(said: &Said, services: &[Labelled], marker: &knowledge::Marker) -> R
             let mounts = services.iter().flat_map(|service| service.mounts.iter().map(move |mount| (service, mount)));
             let mounted = mounts.into_iter().find(|(_, mount)| mount.volume == *volume);
             let (service, mount) = mounted.ok_or_else(|| format!("no service has a volume `{volume}`"))?;
-            let folder =
-                path.rsplit_once('/').map_or_else(|| mount.target.clone(), |(dir, _)| below(&mount.target, dir));
+            let folder = folder_of(&mount.target, path);
             let place = Place::Path(path.clone());
             Ok(Marker::File { volume: volume.clone(), service: service.name.clone(), folder, place })
         }
@@ -178,6 +177,14 @@ impl Marker {
         }
     }
 
+    /// Whose container it is in.
+    fn service(&self) -> Option<&String> {
+        match self {
+            Marker::File { service, .. } | Marker::Row { service, .. } => Some(service),
+            Marker::Object(_) => None,
+        }
+    }
+
     /// Whether this is another version's name for the data that `old` marks.
     fn is_data_of(&self, old: &Marker, by_service: bool) -> bool {
         match (self, old) {
@@ -193,21 +200,62 @@ impl Marker {
     }
 }
 
+/// What became of data that was marked, where that is not simply in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Astray {
+    pub marker: Marker,
+    /// In words: `the volume content was at /usr/share/nginx/html, and is at /srv/elsewhere`.
+    pub how: String,
+}
+
 impl Planted {
     /// The same data where another version of the recipe has it: volumes are known by their names, whichever service uses them
-    /// now and wherever it sees them; a database by its service, or else by its volume. What nobody has any more stays as it was,
-    /// and is lost.
-    pub fn followed(self, said: &Said, known: &Knowledge) -> Planted {
+    /// now; a database by its service, or else by its volume. What a service lost that is there still is looked for where it was,
+    /// and is lost. What a service had that is there no more is not looked for: Swarm takes no service away that a newer version
+    /// leaves out, and the old one's container would answer. That, and a volume that is seen at another place now, is told.
+    pub fn followed(self, said: &Said, known: &Knowledge) -> (Planted, Vec<Astray>) {
         let services = labels::of_compose(&said.compose, &said.stack);
         let mut now = found(said, &services, None);
         now.extend(known.markers().filter_map(|marker| declared(said, &services, marker).ok()));
-        let follow = |marker: Marker| {
+        let (mut markers, mut astray) = (Vec::new(), Vec::new());
+        for (marker, value) in self.markers {
             let same = now.iter().find(|other| other.is_data_of(&marker, true));
-            same.or_else(|| now.iter().find(|other| other.is_data_of(&marker, false))).cloned().unwrap_or(marker)
-        };
-        let markers = self.markers.into_iter().map(|(marker, value)| (follow(marker), value)).collect();
-        Planted { markers, ..self }
+            let same = same.or_else(|| now.iter().find(|other| other.is_data_of(&marker, false)));
+            match same {
+                Some(found) => {
+                    astray.extend(moved(&marker, found, &services).map(|how| Astray { marker: found.clone(), how }));
+                    markers.push((found.clone(), value));
+                }
+                None => match marker.service().filter(|name| services.iter().all(|service| service.name != **name)) {
+                    Some(gone) => {
+                        let how = format!("{gone} is gone, and no other service has its data");
+                        astray.push(Astray { marker, how });
+                    }
+                    None => markers.push((marker, value)),
+                },
+            }
+        }
+        (Planted { markers, ..self }, astray)
     }
+}
+
+/// How a volume that was in its place is seen elsewhere, if nobody sees it there any more: then its program looks at an empty
+/// folder.
+fn moved(old: &Marker, new: &Marker, services: &[Labelled]) -> Option<String> {
+    let (Marker::File { volume, folder, place, .. }, Marker::File { folder: now, .. }) = (old, new) else {
+        return None;
+    };
+    let mut mounts = services.iter().flat_map(|service| &service.mounts).filter(|mount| mount.volume == *volume);
+    let is_there = mounts.any(|mount| match place {
+        Place::Path(path) => folder_of(&mount.target, path) == *folder,
+        Place::Whole | Place::Part => mount.target == *folder,
+    });
+    (!is_there).then(|| format!("the volume {volume} was seen at {folder}, and is at {now}"))
+}
+
+/// The folder of a file in a volume that is mounted at `target`.
+fn folder_of(target: &str, path: &str) -> String {
+    path.rsplit_once('/').map_or_else(|| target.to_owned(), |(dir, _)| below(target, dir))
 }
 
 #[cfg(test)]
@@ -329,7 +377,7 @@ volumes: {files: , db: , shared: }
             .replace("files:/data", "files:/srv")
             .replace("  db:\n    image", "  sql:\n    image");
         let declared = known("markers: [{file: files/kept/a.txt}]\n");
-        let after = |marker| planted(marker).followed(&said(&moved), &declared).markers.remove(0).0;
+        let after = |marker| planted(marker).followed(&said(&moved), &declared).0.markers.remove(0).0;
         assert_eq!(after(file("files", "app", "/data")), file("files", "app", "/srv"));
         assert_eq!(after(file("db", "db", "/var/lib/postgresql/data")), file("db", "sql", "/var/lib/postgresql/data"));
         let Marker::Row { service, .. } = after(row()) else { panic!("a row stays a row") };
@@ -341,7 +389,39 @@ volumes: {files: , db: , shared: }
             place: Place::Path("kept/a.txt".into()),
         };
         assert_eq!(after(own("/data/kept")), own("/srv/kept"));
-        // One that nobody has any more is looked for where it was, and is lost.
+        // One that its service has no more is looked for where it was, and is lost.
         assert_eq!(after(file("gone", "app", "/gone")), file("gone", "app", "/gone"));
+    }
+
+    #[test]
+    fn what_went_with_its_service_is_told_and_not_looked_for_in_what_the_old_version_left() {
+        let planted = |marker| Planted { markers: vec![(marker, "v".to_owned())], ..Planted::default() };
+        let (without, _) = SERVICES.split_once("  db:").unwrap();
+        let without = said(&(without.replace("{LABELS}", "[a=b]") + "volumes: {files: , shared: }\n"));
+        for marker in [row(), file("db", "db", "/var/lib/postgresql/data")] {
+            let (left, astray) = planted(marker.clone()).followed(&without, &Knowledge::default());
+            assert!(left.markers.is_empty(), "{left:?}");
+            assert_eq!(astray, [Astray { marker, how: "db is gone, and no other service has its data".into() }]);
+        }
+    }
+
+    #[test]
+    fn a_volume_that_is_seen_at_another_place_is_told() {
+        let planted = |marker| Planted { markers: vec![(marker, "v".to_owned())], ..Planted::default() };
+        let how = |compose: &str, marker| {
+            let compose = compose.replace("{LABELS}", "[a=b]");
+            let (_, astray) =
+                planted(marker).followed(&said(&compose), &known("markers: [{file: files/kept/a.txt}]\n"));
+            astray.into_iter().map(|astray| astray.how).collect::<Vec<_>>()
+        };
+        let moved = SERVICES.replace("files:/data", "files:/srv");
+        let files = || file("files", "app", "/data");
+        assert_eq!(how(&moved, files()), ["the volume files was seen at /data, and is at /srv"]);
+        let place = Place::Path("kept/a.txt".into());
+        let own = Marker::File { volume: "files".into(), service: "app".into(), folder: "/data/kept".into(), place };
+        assert_eq!(how(&moved, own.clone()), ["the volume files was seen at /data/kept, and is at /srv/kept"]);
+        assert!(how(SERVICES, files()).is_empty() && how(SERVICES, own).is_empty());
+        // Whoever has it now sees it where it was.
+        assert!(how(&SERVICES.replace("  app:", "  web:"), files()).is_empty());
     }
 }
