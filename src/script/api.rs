@@ -18,9 +18,17 @@ use super::value::{as_list, to_json, to_lua};
 use super::vm::{Compiler, Files, Machine, module_path};
 use super::wire::{Problem, Registered};
 
-const PRELUDE: &str = include_str!("prelude.lua");
+/// One chunk: what comes later knows the names of what came before.
+const PRELUDE: &str = concat!(
+    include_str!("prelude/words.lua"),
+    include_str!("prelude/http.lua"),
+    include_str!("prelude/containers.lua"),
+    include_str!("prelude/sql.lua"),
+    include_str!("prelude/browser.lua"),
+    include_str!("prelude/tools.lua"),
+);
 /// Of one script; more than anybody reads.
-const MOST_PROBLEMS: usize = 100;
+pub(super) const MOST_PROBLEMS: usize = 100;
 
 /// The way out, and all there is of it.
 pub(super) trait Outside {

@@ -131,7 +131,6 @@ fn serve(stream: UnixStream) -> io::Result<()> {
                     loaded.push(machine);
                     host.registered(name, jobs, problems)?;
                 }
-                host.say(&FromChild::Ready)?;
             }
             ToChild::Run { script, job, app, inputs } => {
                 *hosts.borrow_mut() = reachable(&app);

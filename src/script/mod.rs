@@ -2,18 +2,26 @@
 //!
 //! A script registers *jobs*; a job names what it needs (moments of the run, other jobs) and its function gets the tools. The
 //! scripts live in a child process inside bubblewrap ([`child`]), which knows how to call a function and nothing else. What
-//! may run, when, with which inputs and what came of it is decided here, outside (`host`, `graph`): a child that was
-//! taken over can lie about its own jobs, but cannot run others, see a secret, or reach more than its app.
+//! may run, when, with which inputs and what came of it is decided here, outside (`host`, `graph`), where a child is started and
+//! heard (`process`) and each of its requests looked at (`call`): a child that was taken over can lie about its own jobs, but
+//! cannot run others, see a secret, or reach more than its app.
+//!
+//! Inside, a script has a machine under limits (`vm`, `limits`), and its tools are Lua (`prelude/`) on top of a few functions
+//! of ours (`api`).
 //!
 //! A child holds scripts of one side only: those of the pull request never share a process with those of the appliance,
 //! which may ask for secrets.
 
 mod api;
+mod call;
 pub mod child;
+mod clean;
 mod graph;
 mod host;
+mod kit;
 mod limits;
 mod line;
+mod process;
 mod source;
 pub mod tools;
 mod value;
@@ -28,7 +36,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use graph::{Graph, Job, Need};
-pub use host::{Event, Events, Host, Kit, NoScripts, NotDefined};
+pub use host::{Event, Events, Host, NoScripts, NotDefined};
+pub use kit::Kit;
 pub use limits::Limits;
 pub use source::{Script, SourceError, read};
 pub use wire::Problem;

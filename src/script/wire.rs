@@ -24,7 +24,7 @@ pub(super) enum ToChild {
     Begin { limits: Limits, scripts: Vec<String>, fennel: Option<String> },
     /// One file of a script, the script itself among them. `path` is as errors shall name it.
     File { script: usize, path: String, text: String },
-    /// Load all scripts, and say what they registered.
+    /// Load all scripts, and say of each what it registered.
     Define,
     /// Call a job's function.
     Run { script: usize, job: usize, app: Value, inputs: BTreeMap<String, Value> },
@@ -40,8 +40,6 @@ pub(super) enum FromChild {
         jobs: Vec<Registered>,
         problems: Vec<Problem>,
     },
-    /// All scripts were loaded.
-    Ready,
     Log(String),
     Ask(Box<Ask>),
     /// The job's function came to its end.

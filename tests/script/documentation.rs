@@ -235,7 +235,12 @@ fn every_file_on_the_pages_is_good_and_every_key_is_described() {
 
 #[test]
 fn every_tool_is_on_the_page() {
-    let prelude = include_str!("../../src/script/prelude.lua");
+    let prelude = concat!(
+        include_str!("../../src/script/prelude/http.lua"),
+        include_str!("../../src/script/prelude/containers.lua"),
+        include_str!("../../src/script/prelude/sql.lua"),
+        include_str!("../../src/script/prelude/browser.lua"),
+    );
     let defined = prelude
         .lines()
         .filter_map(|line| line.trim().strip_prefix("function "))
