@@ -262,6 +262,10 @@ async fn a_failing_tool_fails_its_job_at_the_line_that_called_it() {
             error("further up")
           end))
         end)
+        ci.job("asserts-nil", {"install"}, function(t)
+          assert(select('#', assert(true, nil)) == 2)
+          assert(nil, nil)
+        end)
         ci.job("raises-nothing", {"install"}, function(t) error() end)
         ci.job("raises-a-table", {"install"}, function(t) error({code = 1}) end)
         "#,
@@ -302,8 +306,9 @@ async fn a_failing_tool_fails_its_job_at_the_line_that_called_it() {
         ("asserts", "checks/t.lua:27: assertion failed!"),
         ("asserts-in-words", "checks/t.lua:31: hm"),
         ("asserts-again", "checks/t.lua:36: further up"),
-        ("raises-nothing", "checks/t.lua:39: an error was raised without a word about it; raise text"),
-        ("raises-a-table", "checks/t.lua:40: a table was raised as an error; raise text"),
+        ("asserts-nil", "checks/t.lua:41: assertion failed!"),
+        ("raises-nothing", "checks/t.lua:43: an error was raised without a word about it; raise text"),
+        ("raises-a-table", "checks/t.lua:44: a table was raised as an error; raise text"),
     ] {
         assert!(heard.failed(job).starts_with(words), "{job}:\n{}\n{words}", heard.failed(job));
     }

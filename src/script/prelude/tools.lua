@@ -53,12 +53,12 @@ end
 print = log
 
 -- Lua's own says no line, and one alone in a job is all that its author has to go by.
-local said = assert
-function assert(true_, ...)
-  if true_ then return said(true_, ...) end
-  local message = select("#", ...) == 0 and "assertion failed!" or (...)
-  if type(message) ~= "string" or message:find("^[^\n:]+%.%a+:%d+:") then error(message, 0) end
-  error(message, 2)
+local lua_assert = assert
+function assert(value, message, ...)
+  if value then return lua_assert(value, message, ...) end
+  if message == nil then message = "assertion failed!" end
+  local has_place = type(message) == "string" and message:find("^[^\n:]+%.%a+:%d+:")
+  error(message, has_place and 0 or 2)
 end
 
 -- The tools of one job.
